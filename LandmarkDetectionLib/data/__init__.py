@@ -1,0 +1,1 @@
+"""Frames, volumes, landmark sets, masks, cases and splits."""

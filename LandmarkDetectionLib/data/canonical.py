@@ -1,0 +1,82 @@
+"""One orientation and one spacing for every scan, whatever the order its voxels are stored in."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.volume import Volume, resample
+
+_SAME_SPACING = 1e-3
+_ANTIALIAS_RATIO = 1.2
+
+
+def to_canonical(volume: Volume) -> Volume:
+    """The same voxels with axes that point as nearly as they can to world L, P and S.
+
+    Axes are only permuted and flipped: no voxel is interpolated, and an oblique scan stays oblique. All
+    48 storage orders of a scan give the same array and frame.
+    """
+    frame = volume.frame
+    order, flips = canonical_axes(frame.direction)
+    voxels = volume.voxels.transpose([2 - axis for axis in order][::-1])
+    step = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    corner = np.zeros(3)
+    for axis, flip in zip(order, flips, strict=True):
+        corner[axis] = frame.size[axis] - 1 if flip else 0
+    signs = np.where(flips, -1.0, 1.0)
+    reordered = Frame(
+        size=[frame.size[axis] for axis in order],
+        origin=frame.index_to_world(corner),
+        spacing=frame.spacing[order],
+        direction=frame.direction[:, order] * signs,
+    )
+    return Volume(voxels=np.ascontiguousarray(voxels[step[::-1]]), frame=reordered)
+
+
+def canonical_axes(direction: NDArray[np.float64]) -> tuple[list[int], list[bool]]:
+    """Which stored axis becomes x, y and z, and whether it is reversed.
+
+    The choice has the largest trace; between equals, the largest entries in reading order. So it depends on
+    the axes' directions only, not on the order in which they are stored.
+    """
+    candidates = []
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((False, True), repeat=3):
+            turned = direction[:, list(order)] * np.where(flips, -1.0, 1.0)
+            key = (round(float(np.trace(turned)), 6), *np.round(turned.ravel(), 6).tolist())
+            candidates.append((key, list(order), list(flips)))
+    _, best_order, best_flips = max(candidates, key=lambda candidate: candidate[0])
+    return best_order, best_flips
+
+
+def to_grid(volume: Volume, spacing: float) -> Volume:
+    """The volume in canonical orientation with cubic voxels of `spacing` mm.
+
+    Axes that become coarser are smoothed first, so that fine detail does not alias. A scan that already
+    has the spacing keeps its voxels.
+    """
+    canonical = to_canonical(volume)
+    ratio = spacing / canonical.frame.spacing
+    if np.abs(ratio - 1).max() < _SAME_SPACING:
+        return canonical
+    smooth = Volume(voxels=canonical.voxels.astype(np.float32), frame=canonical.frame)
+    for axis in np.flatnonzero(ratio > _ANTIALIAS_RATIO):
+        smooth = _smoothed(smooth, int(axis), 0.5 * float(np.sqrt(ratio[axis] ** 2 - 1)))
+    return resample(smooth, canonical.frame.with_spacing(spacing), fill=float(smooth.voxels.min()))
+
+
+def _smoothed(volume: Volume, axis: int, sigma: float) -> Volume:
+    """Gaussian smoothing along one axis (x, y, z = 0, 1, 2) with `sigma` voxels; edges are repeated."""
+    reach = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    along = np.moveaxis(volume.voxels, 2 - axis, 0)
+    padded = np.pad(along, [(reach, reach), (0, 0), (0, 0)], mode="edge")
+    result = np.zeros_like(along)
+    for shift, weight in enumerate(kernel):
+        result += np.float32(weight) * padded[shift : shift + len(along)]
+    return Volume(voxels=np.moveaxis(result, 0, 2 - axis), frame=volume.frame)

@@ -1,0 +1,371 @@
+"""The check of a data set: what would spoil a training or make its test meaningless."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.canonical import to_canonical
+from LandmarkDetectionLib.data.cases import (
+    SplitRow,
+    case_landmarks,
+    find_problems,
+    find_table,
+    mask_landmarks,
+    natural_key,
+    read_rows,
+)
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.data.masks import read_mask
+from LandmarkDetectionLib.data.outliers import Oddity, flat_landmarks, shape_oddities
+from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.volume import Volume, read_volume
+
+Severity = Literal["error", "warning"]
+Progress = Callable[[int, int, str], None]
+T = TypeVar("T")
+
+MAX_DISAGREEMENT = 1.5
+"""Voxels of the mask between a landmark in the file and the centre of its ball."""
+_SURROUNDINGS = 2
+"""Voxels to each side of a landmark in which the image must not be flat."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong or doubtful in a data set.
+
+    Attributes:
+        severity: an 'error' spoils the training or the test; a 'warning' wants a look.
+        kind: what sort of thing, one word.
+        case: the case's name, '' if it is about several.
+        where: the file, or the file and line.
+        message: one sentence that says what, and what to do.
+    """
+
+    severity: Severity
+    kind: str
+    case: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """What is kept of an image: its frame and two fingerprints of its voxels.
+
+    Attributes:
+        frame: the geometry.
+        stored: of the array as it lies in the file.
+        upright: of the array turned so that its axes run as near as can be along those of the world: the same
+            for one scan stored in any axis order.
+    """
+
+    frame: Frame
+    stored: bytes
+    upright: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class _Examined:
+    """A case after the look at its files; the contrasts are those of the landmarks."""
+
+    row: SplitRow
+    split: Path
+    scan: _Scan | None
+    landmarks: LandmarkSet | None
+    contrasts: NDArray[np.float64] | None
+    findings: list[Finding]
+
+
+def check_splits(paths: Sequence[Path], *, progress: Progress | None = None) -> list[Finding]:
+    """Check one or more splits of one data set, each case by itself and all together.
+
+    A case that cannot be read is a finding; the others are checked all the same. A mask may lie on a grid of
+    its own: then what counts is that its box covers the image's, and that its landmarks agree with the
+    landmark file. In a split where no case has landmarks they are not missed: it is for detection.
+
+    Args:
+        paths: split CSV files, such as train.csv, val.csv and test.csv.
+        progress: called after each case with the number done, the number of all, and the case's name.
+
+    Returns:
+        the findings, errors first, in the order of the splits. Kinds: name, file, image, landmarks, label,
+        frame, position, outside, flat, names, group, duplicate, scale, mirrored, swapped, outlier.
+
+    Raises:
+        InputError: if a CSV itself or a landmark table cannot be read.
+    """
+    splits = {Path(path): read_rows(Path(path), supervised=False) for path in paths}
+    findings: list[Finding] = []
+    examined: list[_Examined] = []
+    total = sum(map(len, splits.values()))
+    for split, rows in splits.items():
+        table = find_table(split, [row.case for row in rows])
+        supervised = any(row.case.landmark_path or row.case.mask_path for row in rows)
+        findings += [
+            Finding("error", problem.kind, problem.row.case.name, problem.row.place, problem.message)
+            for problem in find_problems(rows, supervised=supervised)
+        ]
+        for row in rows:
+            examined.append(_examine(row, split, table))
+            findings += examined[-1].findings
+            if progress is not None:
+                progress(len(examined), total, row.case.name)
+    findings += _across_splits(examined)
+    findings += _duplicate_images(examined)
+    findings += _differing_names(examined)
+    findings += _odd_landmarks(examined)
+    return sorted(findings, key=lambda finding: finding.severity)
+
+
+def _examine(row: SplitRow, split: Path, table: LandmarkTable | None) -> _Examined:
+    """Look at one case's files; missing ones have been reported."""
+    case = row.case
+    findings: list[Finding] = []
+
+    def attempt(kind: str, path: Path | None, read: Callable[[Path], T]) -> T | None:
+        if path is None or not path.exists():
+            return None
+        try:
+            return read(path)
+        except (InputError, OSError) as error:
+            findings.append(Finding("error", kind, case.name, row.place, str(error)))
+            return None
+
+    image = attempt("image", case.image_path if row.has_image else None, read_volume)
+    mask = attempt("mask", case.mask_path, read_mask)
+    drawn = None if mask is None else attempt("label", case.mask_path, partial(mask_landmarks, mask, table))
+    written = attempt("landmarks", case.landmark_path, lambda path: case_landmarks(case, table))
+    landmarks = written if written is not None else drawn
+    if image is not None and mask is not None:
+        findings += _compare_frames(row, mask.frame, image.frame)
+    if mask is not None and drawn is not None and written is not None:
+        findings += _compare_positions(row, mask.frame, drawn, written)
+    if image is not None and landmarks is not None:
+        findings += _outside(row, landmarks, image.frame)
+    contrasts = None if image is None or landmarks is None else _contrasts(image, landmarks)
+    return _Examined(row, split, None if image is None else _scan(image), landmarks, contrasts, findings)
+
+
+def _compare_frames(row: SplitRow, mask: Frame, image: Frame) -> Iterator[Finding]:
+    if mask.agrees_with(image):
+        return
+    if mask.size == image.size:
+        message = (
+            f"{row.case.mask_path}: the mask has as many voxels as the image but another origin, spacing "
+            "or direction; draw the mask again on the image."
+        )
+        yield Finding("error", "frame", row.case.name, row.place, message)
+        return
+    axes = [np.linspace(0, count - 1, min(count, 16)) for count in image.size]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    covered = float(mask.contains(image.index_to_world(grid)).mean())
+    if covered == 0:
+        message = f"{row.case.mask_path}: the mask lies beside the image; draw the mask again on the image."
+        yield Finding("error", "frame", row.case.name, row.place, message)
+    elif covered < 1:
+        message = (
+            f"{row.case.mask_path}: the mask covers {covered:.0%} of the image, and the rest counts as "
+            "background; draw the mask on the whole image."
+        )
+        yield Finding("warning", "frame", row.case.name, row.place, message)
+
+
+def _compare_positions(
+    row: SplitRow, grid: Frame, drawn: LandmarkSet, written: LandmarkSet
+) -> Iterator[Finding]:
+    names = sorted({*drawn.names, *written.names}, key=natural_key)
+    in_mask, in_file = (grid.world_to_index(points.positions_of(names)) for points in (drawn, written))
+    apart = np.linalg.norm(in_mask - in_file, axis=1)
+    has_ball, is_placed = np.isfinite(in_mask[:, 0]), grid.contains(written.positions_of(names))
+    wrong = (apart > MAX_DISAGREEMENT) | (has_ball & ~np.isfinite(in_file[:, 0])) | (is_placed & ~has_ball)
+    if wrong.any():
+        message = (
+            f"{row.case.mask_path}: {_listed(np.array(names)[wrong])} stand elsewhere in the mask than in "
+            f"{_name(row.case.landmark_path)}; draw the mask again."
+        )
+        yield Finding("error", "position", row.case.name, row.place, message)
+
+
+def _outside(row: SplitRow, landmarks: LandmarkSet, frame: Frame) -> Iterator[Finding]:
+    outside = landmarks.present & ~frame.contains(landmarks.positions)
+    if not outside.any():
+        return
+    turned = frame.contains(landmarks.positions[landmarks.present] * (-1, -1, 1))
+    hint = (
+        "they lie inside if x and y change sign, so save them as LPS"
+        if turned.all()
+        else "correct or remove them"
+    )
+    names = np.array(landmarks.names)[outside]
+    message = (
+        f"{row.case.landmark_path or row.case.mask_path}: {_listed(names)} outside the image "
+        f"{_name(row.case.image_path)}; {hint}."
+    )
+    yield Finding("error", "outside", row.case.name, row.place, message)
+
+
+def _contrasts(image: Volume, landmarks: LandmarkSet) -> NDArray[np.float64]:
+    """(N,) standard deviation of the voxels around each landmark, relative to that of the image."""
+    overall = float(image.voxels.std(dtype=np.float64))
+    contrasts = np.full(len(landmarks), np.nan)
+    for row in np.flatnonzero(image.frame.contains(landmarks.positions)):
+        centre = np.rint(image.frame.world_to_index(landmarks.positions[row])).astype(int)
+        box = tuple(slice(max(index - _SURROUNDINGS, 0), index + _SURROUNDINGS + 1) for index in centre[::-1])
+        contrasts[row] = image.voxels[box].std(dtype=np.float64) / overall if overall > 0 else np.nan
+    return contrasts
+
+
+def _scan(image: Volume) -> _Scan:
+    return _Scan(image.frame, _fingerprint(image.voxels), _fingerprint(to_canonical(image).voxels))
+
+
+def _fingerprint(voxels: NDArray[np.generic]) -> bytes:
+    """Of the values, whatever number type the file stores them in."""
+    digest = hashlib.blake2b(repr(voxels.shape).encode(), digest_size=16)
+    for plane in voxels:
+        digest.update(np.ascontiguousarray(plane, dtype=np.float32).data)
+    return digest.digest()
+
+
+def _across_splits(examined: Iterable[_Examined]) -> Iterator[Finding]:
+    """One case or one group in two splits."""
+    for kind, what in (("name", "case"), ("group", "group")):
+        first: dict[str, _Examined] = {}
+        told = set()
+        for item in examined:
+            key = item.row.case.name if kind == "name" else item.row.case.group
+            other = first.setdefault(key, item)
+            if key and other.split != item.split and (key, item.split) not in told:
+                told.add((key, item.split))
+                message = (
+                    f"{item.row.place}: the {what} '{key}' is also in {other.row.place}; "
+                    "keep it in one split, or the test is not independent."
+                )
+                yield Finding("error", kind, item.row.case.name, item.row.place, message)
+
+
+def _duplicate_images(examined: Iterable[_Examined]) -> Iterator[Finding]:
+    seen: dict[bytes, _Examined] = {}
+    for item in examined:
+        if item.scan is None:
+            continue
+        twin = seen.get(item.scan.stored) or seen.get(item.scan.upright)
+        if twin is not None and twin.scan is not None and twin.row.case.name != item.row.case.name:
+            same_place = twin.scan.frame.agrees_with(item.scan.frame)
+            how = "the same image" if same_place else "the same voxels in another frame"
+            message = (
+                f"{item.row.place}: '{item.row.case.name}' is {how} as '{twin.row.case.name}' "
+                f"({twin.row.place}); remove one of the two."
+            )
+            yield Finding("error", "duplicate", item.row.case.name, item.row.place, message)
+        seen.setdefault(item.scan.stored, item)
+        seen.setdefault(item.scan.upright, item)
+
+
+def _differing_names(examined: Iterable[_Examined]) -> Iterator[Finding]:
+    """Names that some cases have and others lack, and names that seem to be spellings of one."""
+    known = {
+        item.row.place: (item, set(item.landmarks.names)) for item in examined if item.landmarks is not None
+    }
+    names = _all_names(examined)
+    holders = {name: [place for place, (_, has) in known.items() if name in has] for name in names}
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        spellings[_plain(name)].append(name)
+    doubtful = set()
+    for alike in spellings.values():
+        places = [place for name in alike for place in holders[name]]
+        if len(alike) > 1 and len(set(places)) == len(places):
+            doubtful |= set(alike)
+            rarest = min(alike, key=lambda name: len(holders[name]))
+            place = holders[rarest][0]
+            message = f"{place}: {_listed(alike)} look like one landmark spelled differently; use one name."
+            yield Finding("error", "names", known[place][0].row.case.name, place, message)
+    lacking: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in names:
+        if name not in doubtful and len(holders[name]) < len(known):
+            lacking[tuple(place for place in known if place not in holders[name])].append(name)
+    for absent_from, missing in lacking.items():
+        cases = [known[place][0].row.case.name for place in absent_from]
+        message = (
+            f"{_listed(missing)}: not in {_listed(cases)} ({len(cases)} of {len(known)} cases); "
+            "place it there, or mark it absent."
+        )
+        yield Finding("warning", "names", cases[0] if len(cases) == 1 else "", absent_from[0], message)
+
+
+def _odd_landmarks(examined: Iterable[_Examined]) -> Iterator[Finding]:
+    """What only the comparison with the other cases shows."""
+    items = [item for item in examined if item.landmarks is not None]
+    names = _all_names(items)
+    if not names:
+        return
+    column = {name: index for index, name in enumerate(names)}
+    shapes = np.full((len(items), len(names), 3), np.nan)
+    contrasts = np.full((len(items), len(names)), np.nan)
+    for row, item in enumerate(items):
+        if item.landmarks is not None:
+            columns = [column[name] for name in item.landmarks.names]
+            shapes[row, columns] = item.landmarks.positions
+            contrasts[row, columns] = np.nan if item.contrasts is None else item.contrasts
+    for oddity in shape_oddities(shapes):
+        place, case = items[oddity.case].row.place, items[oddity.case].row.case
+        what = _describe(oddity, [names[landmark] for landmark in oddity.landmarks])
+        message = f"{place}: in '{case.name}' {what}."
+        yield Finding("warning", oddity.kind, case.name, place, message)
+    for row, landmark in flat_landmarks(contrasts):
+        place, case = items[row].row.place, items[row].row.case
+        message = (
+            f"{place}: in '{case.name}' the image around {names[landmark]} is flat, where other cases "
+            "show a structure; look whether the landmark lies on it."
+        )
+        yield Finding("warning", "flat", case.name, place, message)
+
+
+def _describe(oddity: Oddity, names: Sequence[str]) -> str:
+    if oddity.kind == "scale":
+        return f"the landmarks are {oddity.amount:.3g} times as far apart as in others; check the unit, mm"
+    if oddity.kind == "mirrored":
+        return (
+            "the landmarks are mirrored; check the axes of the file, or whether left and right are exchanged"
+        )
+    if oddity.kind == "swapped":
+        return f"{names[0]} and {names[1]} seem exchanged; look which is which"
+    return (
+        f"{names[0]} lies {oddity.amount:.3g} mm from where the other cases have it; look whether it is right"
+    )
+
+
+def _all_names(examined: Iterable[_Examined]) -> list[str]:
+    names = {name for item in examined if item.landmarks is not None for name in item.landmarks.names}
+    return sorted(names, key=natural_key)
+
+
+def _plain(name: str) -> str:
+    """The name without case, spaces and punctuation."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _listed(names: Iterable[str]) -> str:
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more
+
+
+def _name(path: Path | None) -> str:
+    return "" if path is None else path.name

@@ -1,0 +1,40 @@
+"""Bringing the intensities of different scans onto one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Maps a window of intensities linearly to -1 .. 1 and clips what lies outside.
+
+    Attributes:
+        kind: `fixed`, the window is `low` .. `high` in the scan's own units (Hounsfield units of a CT);
+            `adaptive`, it is those percentiles of each scan (MR, micro-CT, uncalibrated CBCT).
+        low: lower end of the window, or its percentile.
+        high: upper end of the window, or its percentile.
+    """
+
+    kind: Literal["fixed", "adaptive"]
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"the window's low end {self.low} must be below its high end {self.high}")
+        if self.kind == "adaptive" and not (0 <= self.low and self.high <= 100):
+            raise ValueError("an adaptive window is given in percentiles from 0 to 100")
+
+    def __call__(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalised voxels, float32 within -1 .. 1; all -1 where a scan is constant."""
+        low, high = self.low, self.high
+        if self.kind == "adaptive":
+            low, high = np.percentile(voxels, [self.low, self.high])
+        width = max(float(high - low), np.finfo(np.float32).tiny)
+        scaled = (voxels.astype(np.float32) - np.float32(low)) * np.float32(2 / width) - np.float32(1)
+        return np.clip(scaled, -1, 1)

@@ -1,0 +1,384 @@
+"""Landmark files: Slicer markups (`.mrk.json`, `.fcsv`) and plain CSV.
+
+A point that the file calls missing is an absent landmark (NaN). A point that is still to be placed
+(`undefined`, `preview`) says nothing about the anatomy and is left out of the set. No coordinate has a
+meaning of its own: (0, 0, 0) and (-1, -1, -1) are ordinary points.
+
+Sources: the markups schema 1.0.3 and the JSON and fiducial storage nodes of 3D Slicer.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.landmarks import LandmarkSet
+
+LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
+CoordinateSystem = Literal["LPS", "RAS"]
+
+_SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+_COORDINATE_SYSTEMS: dict[str, CoordinateSystem] = {"LPS": "LPS", "RAS": "RAS", "1": "LPS", "0": "RAS"}
+_STATUSES = ("undefined", "preview", "defined", "missing")  # in the order of Slicer's own numbers
+_FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_FCSV_COLUMNS_OF_SLICER_3 = "label,x,y,z,sel,vis"
+_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One number for each landmark of a set, such as a detection's confidence or radius.
+
+    Attributes:
+        name: what is measured.
+        values: (N,) in the order of the landmarks; NaN where there is none.
+        units: UCUM code such as 'mm', '' for a pure number.
+        description: what the number means, in words.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    units: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One point of a file: where it stands ('point 3', 'line 7') and what the file says of it."""
+
+    where: str
+    name: str
+    status: str
+    position: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    description: str = ""
+
+
+def read_landmarks(path: Path) -> LandmarkSet:
+    """Read a landmark file; its suffix, one of `LANDMARK_SUFFIXES`, says which kind.
+
+    Returns:
+        The landmarks in world LPS mm, in the order of the file.
+
+    Raises:
+        InputError: one sentence that names the file, the point or line, the field and the cure.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such landmark file; check the path.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the file is not UTF-8 text; save it with the encoding UTF-8.") from error
+    try:
+        if suffix == ".mrk.json":
+            return _read_markups(text, path)
+        return _read_fcsv(text, path) if suffix == ".fcsv" else _read_csv(text, path)
+    except csv.Error as error:
+        raise InputError(f"{path}: the file is not a text table ({error}); export it again.") from error
+
+
+def write_landmarks(
+    landmarks: LandmarkSet,
+    path: Path,
+    *,
+    coordinate_system: CoordinateSystem = "LPS",
+    measurements: Sequence[Measurement] = (),
+) -> None:
+    """Write a landmark file; its suffix, one of `LANDMARK_SUFFIXES`, chooses the kind.
+
+    Measurements are added in words to each point's description. A `.mrk.json` file has them also as numbers,
+    one measurement of the list with a value for each point; JSON has no NaN, so a value that does not exist
+    is written as 0 there, and the measurement's description says so.
+
+    Args:
+        landmarks: absent ones are written as missing (`.mrk.json`, `.fcsv`) or without x, y, z (`.csv`).
+        path: the file to write.
+        coordinate_system: of the markup files; a `.csv` file is always LPS.
+        measurements: numbers that belong to the landmarks.
+
+    Raises:
+        InputError: if the suffix is unknown or the folder cannot be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    described = _with_descriptions(landmarks, measurements)
+    if suffix == ".mrk.json":
+        text = _markups_text(described, coordinate_system, measurements)
+    elif suffix == ".fcsv":
+        text = _fcsv_text(described, coordinate_system)
+    else:
+        text = _csv_text(described)
+    write_text(path, text)
+
+
+def is_landmark_path(path: Path) -> bool:
+    """Whether the name ends like a landmark file."""
+    return path.name.lower().endswith(LANDMARK_SUFFIXES)
+
+
+def _suffix(path: Path) -> str:
+    for suffix in LANDMARK_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise InputError(f"{path}: not a landmark file; its name must end in {' or '.join(LANDMARK_SUFFIXES)}.")
+
+
+def _to_set(points: Sequence[_Point], path: Path, system: CoordinateSystem = "LPS") -> LandmarkSet:
+    if not points:
+        raise InputError(f"{path}: the file holds no landmarks; place them and save it again.")
+    first: dict[str, str] = {}
+    for point in points:
+        if not point.name:
+            raise InputError(f"{path}, {point.where}: the point has no name; give it its landmark's name.")
+        if point.name in first:
+            raise InputError(
+                f"{path}, {point.where}: the name '{point.name}' stands already in {first[point.name]}; "
+                "every landmark needs a name of its own."
+            )
+        first[point.name] = point.where
+    known = [point for point in points if point.status in ("defined", "missing")]
+    if not known:
+        raise InputError(
+            f"{path}: none of its {len(points)} points is placed; place them or mark them missing."
+        )
+    return LandmarkSet(
+        [point.name for point in known],
+        _swap_lps_and(system, np.array([point.position for point in known])),
+        [point.description for point in known],
+    )
+
+
+def _swap_lps_and(system: CoordinateSystem, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From `system` to LPS, or from LPS to `system`: the same for both."""
+    return positions if system == "LPS" else positions * _RAS_TO_LPS + 0.0  # no -0.0
+
+
+def _coordinate_system(spelling: object, path: Path) -> CoordinateSystem:
+    if isinstance(spelling, str) and spelling in _COORDINATE_SYSTEMS:
+        return _COORDINATE_SYSTEMS[spelling]
+    raise InputError(
+        f"{path}: the coordinate system is {spelling!r}; save the points in LPS or RAS, "
+        "and let the file say which."
+    )
+
+
+def _number(value: object, field: str, where: str, path: Path) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{path}, {where}: {field} is {value!r}, which is not a number; correct it.")
+    return number
+
+
+# .mrk.json
+
+
+def _read_markups(text: str, path: Path) -> LandmarkSet:
+    points_list = _point_list(text, path)
+    units = points_list.get("coordinateUnits", "mm")
+    if (units[0] if isinstance(units, list) and units else units) != "mm":
+        raise InputError(f"{path}: coordinateUnits is {units!r}; save the points in mm.")
+    system = _coordinate_system(points_list.get("coordinateSystem", "LPS"), path)
+    items = points_list.get("controlPoints", [])
+    if not isinstance(items, list):
+        raise InputError(f"{path}: controlPoints is not a list; save the points again from Slicer.")
+    return _to_set([_control_point(item, number, path) for number, item in enumerate(items, 1)], path, system)
+
+
+def _point_list(text: str, path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); save the points again from Slicer.") from error
+    markups = document.get("markups") if isinstance(document, dict) else None
+    if not isinstance(markups, list) or not markups:
+        raise InputError(f"{path}: the file has no 'markups'; save the points again from Slicer.")
+    kinds = [str(item.get("type")) if isinstance(item, dict) else "?" for item in markups]
+    if kinds.count("Fiducial") != 1:
+        raise InputError(
+            f"{path}: the file holds {', '.join(kinds)}, not one point list (type 'Fiducial'); "
+            "save the landmarks as one point list in a file of their own."
+        )
+    point_list: dict[str, Any] = markups[kinds.index("Fiducial")]
+    return point_list
+
+
+def _control_point(item: object, number: int, path: Path) -> _Point:
+    where = f"point {number}"
+    if not isinstance(item, dict):
+        raise InputError(f"{path}, {where}: not a control point; save the points again from Slicer.")
+    name, description = (str(item.get(field) or "") for field in ("label", "description"))
+    status = item.get("positionStatus", "defined")
+    if status not in _STATUSES:
+        raise InputError(f"{path}, {where}: positionStatus is {status!r}; use one of {', '.join(_STATUSES)}.")
+    if status != "defined":
+        return _Point(where, name.strip(), status, description=description)
+    position = item.get("position")
+    if not isinstance(position, list) or len(position) != 3:
+        raise InputError(
+            f"{path}, {where}: position is {position!r}, not three numbers; "
+            "place the point or set its positionStatus to missing."
+        )
+    x, y, z = (_number(value, "position", where, path) for value in position)
+    return _Point(where, name.strip(), status, (x, y, z), description)
+
+
+def _markups_text(
+    landmarks: LandmarkSet, system: CoordinateSystem, measurements: Sequence[Measurement]
+) -> str:
+    control_points = []
+    positions = _swap_lps_and(system, landmarks.positions).tolist()
+    for row, present in enumerate(landmarks.present):
+        point = {
+            "id": str(row + 1),
+            "label": landmarks.names[row],
+            "description": landmarks.descriptions[row],
+            "positionStatus": "defined" if present else "missing",
+        }
+        control_points.append(point | {"position": positions[row]} if present else point)
+    point_list = {
+        "type": "Fiducial",
+        "coordinateSystem": system,
+        "coordinateUnits": "mm",
+        "controlPoints": control_points,
+        "measurements": [_measurement_entry(measurement) for measurement in measurements],
+    }
+    document = {"@schema": _SCHEMA, "markups": [point_list]}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _measurement_entry(measurement: Measurement) -> dict[str, Any]:
+    exists = np.isfinite(measurement.values)
+    description = measurement.description
+    if not exists.all():
+        description = f"{description} (0 where there is none)".lstrip()
+    entry: dict[str, Any] = {"name": measurement.name, "enabled": True, "description": description}
+    if measurement.units:
+        entry["units"] = measurement.units
+    return entry | {"controlPointValues": np.where(exists, measurement.values, 0.0).tolist()}
+
+
+def _with_descriptions(landmarks: LandmarkSet, measurements: Sequence[Measurement]) -> LandmarkSet:
+    """The same landmarks, with each measurement in words: 'confidence 0.97; radius 0.42 mm'."""
+    texts = []
+    for row, description in enumerate(landmarks.descriptions):
+        parts = [description] if description else []
+        for measurement in measurements:
+            if np.isfinite(measurement.values[row]):
+                parts.append(f"{measurement.name} {measurement.values[row]:.3g} {measurement.units}".rstrip())
+        texts.append("; ".join(parts))
+    return LandmarkSet(landmarks.names, landmarks.positions, texts)
+
+
+# .fcsv
+
+
+def _read_fcsv(text: str, path: Path) -> LandmarkSet:
+    header: dict[str, str] = {}
+    rows: list[tuple[str, list[str]]] = []
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if field := re.match(r"#\s*([^=]+?)\s*=\s*(.*?)\s*$", line):
+            header[field[1]] = field[2]
+        elif line.strip() and not line.startswith("#"):
+            rows.append((f"line {number}", next(csv.reader([line]))))
+    system = _coordinate_system(header.get("CoordinateSystem", "RAS"), path)
+    columns = _fcsv_columns(header)
+    for column in ("label", "x", "y", "z"):
+        if column not in columns:
+            raise InputError(f"{path}: the column '{column}' is missing; save the points again from Slicer.")
+    return _to_set([_fcsv_point(columns, cells, where, path) for where, cells in rows], path, system)
+
+
+def _fcsv_columns(header: dict[str, str]) -> list[str]:
+    versioned = "Markups fiducial file version" in header
+    columns = header.get("columns", _FCSV_COLUMNS if versioned else _FCSV_COLUMNS_OF_SLICER_3)
+    return [column.strip() for column in columns.split(",")]
+
+
+def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path) -> _Point:
+    row = dict(zip(columns, cells, strict=False))
+    name, description = row.get("label", "").strip(), row.get("desc", "")
+    # Slicer writes the position status as a number behind the last named column.
+    code = cells[len(columns)] if "associatedNodeID" in columns and len(cells) > len(columns) else ""
+    status = dict(zip("0123", _STATUSES, strict=True)).get(code.strip() or "2")
+    if status is None:
+        raise InputError(
+            f"{path}, {where}: the position status is {code!r}, not 0 to 3; "
+            "put texts that hold a comma in double quotes."
+        )
+    if status != "defined":
+        return _Point(where, name, status, description=description)
+    x, y, z = (_number(row.get(axis, ""), axis, where, path) for axis in "xyz")
+    return _Point(where, name, status, (x, y, z), description)
+
+
+def _fcsv_text(landmarks: LandmarkSet, system: CoordinateSystem) -> str:
+    text = io.StringIO()
+    text.write("# Markups fiducial file version = 5.10\n")
+    text.write(f"# CoordinateSystem = {system}\n")
+    text.write(f"# columns = {_FCSV_COLUMNS}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    positions = np.nan_to_num(_swap_lps_and(system, landmarks.positions)).tolist()
+    for row, present in enumerate(landmarks.present):
+        name, description = (
+            re.sub(r"[\r\n]+", " ", words) for words in (landmarks.names[row], landmarks.descriptions[row])
+        )
+        status = _STATUSES.index("defined" if present else "missing")
+        writer.writerow([row + 1, *positions[row], 0, 0, 0, 1, 1, 1, 0, name, description, "", status, 0])
+    return text.getvalue()
+
+
+# .csv
+
+
+def _read_csv(text: str, path: Path) -> LandmarkSet:
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    for column in ("name", "x", "y", "z"):
+        if column not in (rows.fieldnames or ()):
+            raise InputError(
+                f"{path}: the column '{column}' is missing; the first line must be name,x,y,z, with commas."
+            )
+    return _to_set(list(_csv_points(rows, path)), path)
+
+
+def _csv_points(rows: csv.DictReader[str], path: Path) -> Iterator[_Point]:
+    for row in rows:
+        where = f"line {rows.line_num}"
+        if None in row:
+            raise InputError(f"{path}, {where}: more cells than columns; write decimals with a point.")
+        name, description = ((row.get(column) or "") for column in ("name", "description"))
+        cells = [(row[axis] or "").strip() for axis in "xyz"]
+        if not any(cells):
+            yield _Point(where, name.strip(), "missing", description=description)
+            continue
+        x, y, z = (_number(cell, axis, where, path) for axis, cell in zip("xyz", cells, strict=True))
+        yield _Point(where, name.strip(), "defined", (x, y, z), description)
+
+
+def _csv_text(landmarks: LandmarkSet) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    described = any(landmarks.descriptions)
+    writer.writerow(["name", "x", "y", "z", *(["description"] if described else [])])
+    for row, present in enumerate(landmarks.present):
+        cells = landmarks.positions[row].tolist() if present else ["", "", ""]
+        writer.writerow([landmarks.names[row], *cells, *([landmarks.descriptions[row]] if described else [])])
+    return text.getvalue()

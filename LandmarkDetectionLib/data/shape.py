@@ -1,0 +1,336 @@
+"""Similarities, the mean shape of many landmark sets, and its left-right symmetry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+_DIRECTIONS = 64
+"""Planes of symmetry that are tried."""
+_MATCHING = 0.15
+"""A landmark has a counterpart within this share of the shape's size (RMS distance from its centre)."""
+_MOST_UNMATCHED = 0.5
+"""A shape of which a larger share matches nothing is not symmetric."""
+_PAIR_WORTH = 0.25
+"""What a pair is worth against a landmark's misfit, so that a flat shape is not mirrored in its own plane."""
+
+_SIDE = re.compile(
+    r"(?<![a-z])(?:left|right|l|r)(?![a-z])|(?<=[a-z])(?-i:[LR])$|^(?-i:[LR])(?=[A-Z])", re.IGNORECASE
+)
+_OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """The map `scale * rotation @ point + translation`.
+
+    Attributes:
+        rotation: 3 x 3 orthogonal; its determinant is -1 where the map mirrors.
+        scale: positive.
+        translation: shape (3,), mm.
+    """
+
+    rotation: Array
+    scale: float
+    translation: Array
+
+    def apply(self, points: ArrayLike) -> Array:
+        """Map points of shape (..., 3); NaN stays NaN."""
+        moved: Array = self.scale * np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
+        return moved
+
+    def inverse(self) -> Similarity:
+        """The map back."""
+        return Similarity(
+            rotation=self.rotation.T,
+            scale=1 / self.scale,
+            translation=-(self.translation @ self.rotation) / self.scale,
+        )
+
+
+def fit_similarity(
+    source: ArrayLike,
+    target: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    scale: bool = True,
+    allow_reflection: bool = False,
+) -> Similarity:
+    """The similarity that brings `source` nearest to `target` in weighted least squares.
+
+    The closed form of S. Umeyama, "Least-squares estimation of transformation parameters between two point
+    patterns", IEEE PAMI 13(4), 1991.
+
+    Args:
+        source: (N, 3) points; a row with NaN here or in `target` does not count.
+        target: (N, 3), row by row the same landmarks.
+        weights: (N,) not negative; all equal if None.
+        scale: False fits a rigid motion.
+        allow_reflection: True lets the map mirror where that fits better.
+
+    Raises:
+        ValueError: if fewer than three points count, or all lie in one spot.
+    """
+    points, goals = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    share = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
+    counts = _known(points) & _known(goals) & (share > 0)
+    if counts.sum() < 3:
+        raise ValueError(f"a similarity needs three common points; there are {counts.sum()}")
+    points, goals, share = points[counts], goals[counts], share[counts] / share[counts].sum()
+    from_centre, to_centre = share @ points, share @ goals
+    points, goals = points - from_centre, goals - to_centre
+    spread = float(share @ (points**2).sum(axis=1))
+    if spread <= 0:
+        raise ValueError("all points lie in one spot")
+    left, strengths, right = np.linalg.svd((goals * share[:, None]).T @ points)
+    signs = np.ones(3)
+    if not allow_reflection and np.linalg.det(left) * np.linalg.det(right) < 0:
+        signs[2] = -1
+    rotation: Array = (left * signs) @ right
+    factor = float(strengths @ signs) / spread if scale else 1.0
+    return Similarity(rotation, factor, to_centre - factor * rotation @ from_centre)
+
+
+def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
+    """The generalised Procrustes mean of many landmark sets, some of them incomplete.
+
+    Every shape is fitted to the mean by a similarity over the points that both have, and the mean is taken
+    again until it stands still (J. C. Gower, "Generalized Procrustes analysis", Psychometrika 40, 1975).
+    A point far from the mean, for what is usual in these shapes, counts less in both steps, so that a few
+    wrong points or cases do not bend it.
+
+    Args:
+        shapes: (M, N, 3) mm; a row of NaN is a missing point.
+        iterations: at most so many rounds.
+
+    Returns:
+        (N, 3) mm, of the median size of the shapes, in the pose of the first shape; NaN for a point that no
+        shape has together with three points of the others.
+
+    Raises:
+        ValueError: if no shape has three points.
+    """
+    cases = np.asarray(shapes, dtype=np.float64)
+    known = _known(cases)
+    if not len(cases) or known.sum(axis=1).max() < 3:
+        raise ValueError("a mean shape needs a shape with three points")
+    mean = cases[int(known.sum(axis=1).argmax())]
+    weights = known.astype(np.float64)
+    for _ in range(iterations):
+        fits = [_fit_or_none(case, mean, weight) for case, weight in zip(cases, weights, strict=True)]
+        aligned = np.full_like(cases, np.nan)
+        for row, fit in enumerate(fits):
+            if fit is not None:
+                aligned[row] = fit.apply(cases[row])
+        enlarged = np.median([np.log(fit.scale) for fit in fits if fit is not None])
+        previous, mean = mean, _weighted_mean(aligned, weights) / np.exp(enlarged)
+        apart = np.linalg.norm(aligned / np.exp(enlarged) - mean, axis=2)
+        weights = np.where(np.isfinite(apart), robust_weights(apart), known)
+        if (_known(mean) == _known(previous)).all() and np.nanmax(np.abs(mean - previous)) < 1e-9 * np.nanmax(
+            np.abs(mean)
+        ):
+            break
+    first = next(row for row, case in enumerate(cases) if _shared(case, mean) >= 3)
+    return fit_similarity(mean, cases[first], weights[first], scale=False).apply(mean)
+
+
+def robust_weights(distances: ArrayLike) -> Array:
+    """Weights in (0, 1] that fall off beyond three times the median distance (Cauchy); 0 where it is NaN."""
+    apart = np.asarray(distances, dtype=np.float64)
+    known = np.isfinite(apart)
+    usual = float(np.median(apart[known])) if known.any() else 0.0
+    weights = known.astype(np.float64)
+    if usual > 0:
+        weights[known] = 1 / (1 + (apart[known] / (3 * usual)) ** 2)
+    return weights
+
+
+def fit_robustly(source: ArrayLike, target: ArrayLike, *, iterations: int = 10) -> Similarity:
+    """A similarity as in `fit_similarity` in which rows that fit badly count less.
+
+    Raises:
+        ValueError: as `fit_similarity`.
+    """
+    fit = fit_similarity(source, target)
+    for _ in range(iterations):
+        distances = np.linalg.norm(fit.apply(source) - np.asarray(target, dtype=np.float64), axis=1)
+        fit = fit_similarity(source, target, robust_weights(distances))
+    return fit
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """The left-right symmetry of a shape of N landmarks.
+
+    Attributes:
+        normal: unit normal of the plane of symmetry, shape (3,).
+        point: a point of the plane, mm.
+        order: for each landmark its mirrored counterpart, itself where it lies in the plane or has none.
+        residuals: (N,) mm from the mirrored landmark to its counterpart.
+        lateral: (N,) True for a landmark to one side that has no counterpart: a mirrored image shows it where
+            no landmark is defined.
+    """
+
+    normal: Array
+    point: Array
+    order: list[int]
+    residuals: Array
+    lateral: NDArray[np.bool_]
+
+
+def infer_pairs(names: Sequence[str], shape: ArrayLike) -> list[int]:
+    """For each landmark the row of its left-right counterpart, itself where it has none.
+
+    See `find_symmetry`. The order is mutual: `order[order[i]] == i`.
+    """
+    return find_symmetry(names, shape).order
+
+
+def find_symmetry(names: Sequence[str], shape: ArrayLike) -> Symmetry:
+    """Find the plane in which the shape mirrors onto itself, and the pairs that it makes.
+
+    Names that differ in left and right only (`orbit_L`, `orbit_R`; `left eye`, `right eye`) make a pair, and
+    give the plane. Otherwise planes in many directions are tried: the shape is mirrored and matched to
+    itself, and the plane fitted anew to the matches, the far ones counting less; the plane that leaves the
+    least wins. On real anatomy it leaves a few percent of the shape's size. Where most landmarks match
+    nothing there is no symmetry, and no pair. With fewer than some eight landmarks and no side in their
+    names, a chance symmetry can win: show the pairs to a person.
+
+    Args:
+        names: N names.
+        shape: (N, 3) mm, NaN where unknown.
+
+    Raises:
+        ValueError: if fewer than four positions are known and no names make a known pair.
+    """
+    points = np.asarray(shape, dtype=np.float64)
+    named = _pairs_by_name(names)
+    known = _known(points)
+    rows = np.flatnonzero([known[row] and known[named.get(row, row)] for row in range(len(points))])
+    row_of = {int(row): index for index, row in enumerate(rows)}
+    known_pairs = {row_of[row]: row_of[partner] for row, partner in named.items() if row in row_of}
+    if len(rows) < 4 and not known_pairs:
+        raise ValueError("a plane of symmetry needs four known positions, or a pair known by name")
+    best = _best_match(points[rows], known_pairs)
+    if not known_pairs and best.lateral.mean() > _MOST_UNMATCHED:
+        best = replace(best, order=list(range(len(rows))), lateral=np.ones(len(rows), dtype=np.bool_))
+
+    order = list(range(len(points)))
+    residuals, lateral = np.full(len(points), np.nan), np.zeros(len(points), dtype=np.bool_)
+    for row, index in row_of.items():
+        order[row] = int(rows[best.order[index]])
+    for row, partner in named.items():
+        order[row] = partner
+    residuals[rows], lateral[rows] = best.residuals, best.lateral
+    return Symmetry(best.normal, best.point, order, residuals, lateral)
+
+
+def _best_match(points: Array, pairs: dict[int, int]) -> Symmetry:
+    size = float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    if pairs:
+        starts = [_fit_plane(points[list(pairs)], points[list(pairs.values())], np.ones(len(pairs)))]
+    else:
+        starts = [(points.mean(axis=0), normal) for normal in _directions(_DIRECTIONS)]
+    matches = [
+        _match(points, *_settle(points, *start, pairs, size), pairs, _MATCHING * size) for start in starts
+    ]
+    return min(matches, key=lambda match: _misfit(match, _MATCHING * size))
+
+
+def _settle(
+    points: Array, point: Array, normal: Array, pairs: dict[int, int], size: float
+) -> tuple[Array, Array]:
+    """Fit the plane to the nearest matches again and again, trusting ever nearer ones."""
+    for reach in size * np.geomspace(0.3, 0.1, 30):
+        apart = _distances(points, point, normal)
+        partners = apart.argmin(axis=1)
+        partners[list(pairs)] = list(pairs.values())
+        weights = 1 / (1 + (apart[np.arange(len(points)), partners] / reach) ** 2) ** 2
+        point, normal = _fit_plane(points, points[partners], weights)
+    return point, normal
+
+
+def _fit_plane(points: Array, partners: Array, weights: Array) -> tuple[Array, Array]:
+    """The plane (a point, the unit normal) that mirrors points onto partners in weighted least squares."""
+    share = weights / weights.sum()
+    point: Array = share @ (points + partners) / 2
+    product = ((points - point) * share[:, None]).T @ (partners - point)
+    normal: Array = np.linalg.eigh(product + product.T)[1][:, 0]
+    return point, normal
+
+
+def _distances(points: Array, point: Array, normal: Array) -> Array:
+    """(N, N) from each mirrored point to each point; symmetric."""
+    mirrored = points - 2 * ((points - point) @ normal)[:, None] * normal
+    apart: Array = np.linalg.norm(mirrored[:, None] - points, axis=2)
+    return apart
+
+
+def _match(points: Array, point: Array, normal: Array, pairs: dict[int, int], reach: float) -> Symmetry:
+    """Match mirrored to real landmarks, nearest first, each once, none farther than `reach`."""
+    apart = _distances(points, point, normal)
+    order = np.arange(len(points))
+    left = apart.copy()
+    for row, partner in pairs.items():
+        order[row] = partner
+        left[row], left[:, row] = np.inf, np.inf
+    while left.min() <= reach:
+        row, partner = np.unravel_index(left.argmin(), left.shape)
+        order[row], order[partner] = partner, row
+        left[[row, partner]], left[:, [row, partner]] = np.inf, np.inf
+    residuals = apart[np.arange(len(points)), order]
+    alone = order == np.arange(len(points))
+    return Symmetry(normal, point, order.tolist(), residuals, alone & (residuals > reach))
+
+
+def _misfit(match: Symmetry, reach: float) -> float:
+    paired = np.mean([row != partner for row, partner in enumerate(match.order)])
+    return float(np.minimum(match.residuals / reach, 1).mean() - _PAIR_WORTH * paired)
+
+
+def _directions(count: int) -> Array:
+    """Unit vectors spread evenly over a hemisphere (a Fibonacci lattice), (count, 3)."""
+    step = np.arange(count) + 0.5
+    height, turn = step / count, step * np.pi * (1 + np.sqrt(5))
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
+
+
+def _pairs_by_name(names: Sequence[str]) -> dict[int, int]:
+    """Rows whose names become each other's when left and right change places."""
+    row_of = {name.casefold(): row for row, name in enumerate(names)}
+    pairs = {}
+    for row, name in enumerate(names):
+        mirrored = _SIDE.sub(lambda side: _OTHER[side.group().casefold()], name).casefold()
+        partner = row_of.get(mirrored, row)
+        if partner != row:
+            pairs[row] = partner
+    return {row: partner for row, partner in pairs.items() if pairs.get(partner) == row}
+
+
+def _known(points: Array) -> NDArray[np.bool_]:
+    """Which points have a position, shape (...)."""
+    return np.asarray(np.isfinite(points).all(axis=-1))
+
+
+def _shared(shape: Array, other: Array) -> int:
+    return int((_known(shape) & _known(other)).sum())
+
+
+def _fit_or_none(shape: Array, mean: Array, weights: Array) -> Similarity | None:
+    return fit_similarity(shape, mean, weights) if _shared(shape, mean) >= 3 else None
+
+
+def _weighted_mean(aligned: Array, weights: Array) -> Array:
+    """(N, 3) over M shapes of (M, N, 3) with weights (M, N); NaN where no shape has the point."""
+    known = _known(aligned)
+    share = np.where(known, weights, 0.0)[..., None]
+    total = share.sum(axis=0)
+    mean: Array = np.where(total > 0, (share * np.where(known[..., None], aligned, 0.0)).sum(axis=0), np.nan)
+    return mean / np.where(total > 0, total, 1.0)

@@ -1,0 +1,238 @@
+"""A scan in memory, and reading, writing and resampling it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import replacing
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.image_files import NOT_FINITE, check_file
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+IMAGE_SUFFIXES = (*WRITABLE_SUFFIXES, ".nhdr", ".mhd")
+_UNEVEN_SLICES = "ITK_non_uniform_sampling_deviation"
+Interpolation = Literal["linear", "nearest"]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels and where they are.
+
+    Attributes:
+        voxels: array [z, y, x].
+        frame: the geometry; `frame.shape == voxels.shape`.
+    """
+
+    voxels: NDArray[Any]
+    frame: Frame
+
+    def __post_init__(self) -> None:
+        if self.voxels.shape != self.frame.shape:
+            raise ValueError(f"voxels of shape {self.voxels.shape} do not fit a frame of {self.frame.shape}")
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, or a folder with one DICOM series.
+
+    Raises:
+        InputError: if the file is missing, damaged, not 3D, not scalar, or holds voxels that are not finite.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path.")
+    image = _read_dicom_folder(path) if path.is_dir() else _read_file(path)
+    return _to_volume(image, path)
+
+
+def write_volume(volume: Volume, path: Path) -> None:
+    """Write a volume; the suffix of `path` chooses the format. Compressed where the format allows it.
+
+    Raises:
+        InputError: if the suffix is none of `WRITABLE_SUFFIXES`, the folder cannot be written, or the format
+            is NIfTI and the axes are not at right angles (SimpleITK would straighten them).
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    name = path.name.lower()
+    if not name.endswith(WRITABLE_SUFFIXES):
+        raise InputError(
+            f"{path}: cannot write this kind of file; use one of {', '.join(WRITABLE_SUFFIXES)}."
+        )
+    if name.endswith((".nii", ".nii.gz")) and not volume.frame.has_right_angles:
+        raise InputError(f"{path}: NIfTI cannot hold axes that are not at right angles; write .nrrd or .mha.")
+    with replacing(path) as temporary:
+        sitk.WriteImage(_to_image(volume), str(temporary), useCompression=True)
+
+
+def resample(
+    volume: Volume, frame: Frame, *, interpolation: Interpolation = "linear", fill: float = 0.0
+) -> Volume:
+    """The volume's values at the voxels of another frame; `fill` where it has none."""
+    import SimpleITK as sitk
+
+    image = _to_image(volume)
+    like = sitk.Image([1, 1, 1], image.GetPixelID())
+    _set_frame(like, frame)
+    order = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
+    moved = sitk.Resample(
+        image,
+        frame.size,
+        sitk.Transform(),
+        order,
+        like.GetOrigin(),
+        like.GetSpacing(),
+        like.GetDirection(),
+        fill,
+    )
+    return Volume(voxels=sitk.GetArrayFromImage(moved), frame=frame)
+
+
+def is_image_path(path: Path) -> bool:
+    """Whether the name ends like an image file that can be read."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def image_stem(path: Path) -> str:
+    """The file's name without its image suffix: `A/B.nii.gz` gives `B`."""
+    name = path.name
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _read_file(path: Path) -> SimpleITK.Image:
+    import SimpleITK as sitk
+
+    check_file(path)
+    reader = sitk.ImageFileReader()
+    try:
+        with _no_itk_warnings(), _apart_from_its_twin(path) as readable:
+            reader.SetFileName(str(readable))
+            image: SimpleITK.Image = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {_reason(str(error))}") from error
+    return image
+
+
+@contextmanager
+def _apart_from_its_twin(path: Path) -> Iterator[Path]:
+    """A name under which ITK reads `path` alone.
+
+    Where `A.nii` lies beside `A.nii.gz`, ITK takes the header from the one and the voxels from the other.
+    """
+    if not (path.name.lower().endswith(".nii.gz") and path.with_suffix("").exists()):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(shutil.copy(path, folder))
+
+
+def _reason(message: str) -> str:
+    if "orthonormal" in message:
+        return "the image's axes are not at right angles (a tilted gantry?); resample it or save it as NRRD."
+    if "spacing" in message.lower():
+        return "the voxel size in the header is zero or no number; correct the header."
+    return (
+        "cannot be read as an image (damaged, cut short or of another kind); "
+        "copy or export it again as NIfTI, NRRD or MetaImage."
+    )
+
+
+@contextmanager
+def _no_itk_warnings() -> Iterator[None]:
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _read_dicom_folder(folder: Path) -> SimpleITK.Image:
+    import SimpleITK as sitk
+
+    with _no_itk_warnings():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if not series:
+            raise InputError(
+                f"{folder}: no DICOM series in this folder; give the folder that holds the slices."
+            )
+        if len(series) > 1:
+            raise InputError(
+                f"{folder}: {len(series)} DICOM series in one folder; "
+                "put the series you want in a folder of its own."
+            )
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+        try:
+            image: SimpleITK.Image = reader.Execute()
+        except RuntimeError as error:
+            raise InputError(f"{folder}: the DICOM series cannot be read; export it again.") from error
+    if image.HasMetaDataKey(_UNEVEN_SLICES):
+        raise InputError(
+            f"{folder}: the slices are not evenly spaced (some missing?); export the whole series."
+        )
+    return image
+
+
+def _to_volume(image: SimpleITK.Image, path: Path) -> Volume:
+    import SimpleITK as sitk
+
+    size = image.GetSize()
+    while len(size) == 4 and size[3] == 1:
+        image = image[..., 0]
+        size = image.GetSize()
+    if len(size) != 3 or min(size) < 2:
+        shown = " x ".join(map(str, size))
+        raise InputError(f"{path}: the image is {shown} voxels, not a 3D volume; give a single 3D volume.")
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"{path}: the image has several values per voxel (colour?); give a grey-scale volume."
+        )
+    voxels = sitk.GetArrayFromImage(image)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(f"{path}: {NOT_FINITE}")
+    try:
+        frame = Frame(
+            size=size,
+            origin=image.GetOrigin(),
+            spacing=image.GetSpacing(),
+            direction=image.GetDirection(),
+        )
+    except ValueError as error:
+        raise InputError(
+            f"{path}: the image's geometry is not usable ({error}); correct its header."
+        ) from error
+    return Volume(voxels=voxels, frame=frame)
+
+
+def _to_image(volume: Volume) -> SimpleITK.Image:
+    import SimpleITK as sitk
+
+    voxels = volume.voxels.astype(np.uint8) if volume.voxels.dtype == bool else volume.voxels
+    image = sitk.GetImageFromArray(voxels)
+    _set_frame(image, volume.frame)
+    return image
+
+
+def _set_frame(image: SimpleITK.Image, frame: Frame) -> None:
+    image.SetOrigin(frame.origin.tolist())
+    image.SetSpacing(frame.spacing.tolist())
+    image.SetDirection(frame.direction.ravel().tolist())

@@ -1,0 +1,1 @@
+"""From a volume and a bundle to named landmarks."""

@@ -1,0 +1,12 @@
+"""How a long computation says how far it is, and is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str, float], None]
+"""Called with the name of the stage and the fraction of it that is done, 0 to 1; raise in it to cancel."""
+
+
+def no_progress(stage: str, fraction: float) -> None:
+    """Says nothing."""

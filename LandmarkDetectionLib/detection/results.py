@@ -1,0 +1,256 @@
+"""What a detector says about a scan, and the files that hold it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.landmark_files import Measurement, write_landmarks
+from LandmarkDetectionLib.data.landmarks import LandmarkSet
+
+Status = Literal["found", "uncertain", "absent"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+COLUMNS = ("name", "x", "y", "z", "status", "confidence", "radius_mm")
+SUMMARY_COLUMNS = (
+    "case",
+    "found",
+    "uncertain",
+    "absent",
+    "mean_confidence",
+    "min_confidence",
+    "image_path",
+    "error",
+)
+DECIMALS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What a detector says about one landmark of one scan.
+
+    Attributes:
+        name: the landmark.
+        position: (3,) world LPS mm; NaN where the landmark is absent.
+        status: found; uncertain, which has a position too; or absent.
+        confidence: 0 to 1, the engine's probability that the landmark is in the scan.
+        radius_mm: the detector's own estimate of its error, mm; NaN where it has none (the landmark is
+            absent, or the engine is not calibrated).
+    """
+
+    name: str
+    position: NDArray[np.float64]
+    status: Status
+    confidence: float
+    radius_mm: float = math.nan
+
+    def __post_init__(self) -> None:
+        point = np.array(self.position, dtype=np.float64).reshape(3)
+        point.setflags(write=False)
+        object.__setattr__(self, "position", point)
+        if self.status not in STATUSES:
+            raise ValueError(f"the status is '{self.status}', not one of {', '.join(STATUSES)}")
+        if not self.name:
+            raise ValueError("the landmark has no name")
+        if not (np.isnan(point) if self.status == "absent" else np.isfinite(point)).all():
+            raise ValueError("a found or uncertain landmark has a position and an absent one has none")
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"the confidence is {self.confidence}, not between 0 and 1")
+        if self.radius_mm < 0 or math.isinf(self.radius_mm):
+            raise ValueError(f"the radius is {self.radius_mm} mm, not a positive length")
+
+    @classmethod
+    def missing(cls, name: str, confidence: float = 0.0) -> Detection:
+        """A landmark that the detector says is not in the scan."""
+        return cls(name, np.full(3, np.nan), "absent", confidence)
+
+    @property
+    def present(self) -> bool:
+        """Whether the detector gives a position."""
+        return self.status != "absent"
+
+
+@dataclass(frozen=True, eq=False)
+class CaseDetections:
+    """All that a detector says about one scan.
+
+    Attributes:
+        case: the name of the scan; result files are named after it.
+        detections: one per landmark that the model knows, with unique names.
+    """
+
+    case: str
+    detections: tuple[Detection, ...]
+
+    def __post_init__(self) -> None:
+        names = [detection.name for detection in self.detections]
+        if len(set(names)) != len(names):
+            raise ValueError("landmark names must be unique")
+
+    @property
+    def by_name(self) -> dict[str, Detection]:
+        """The detections under their landmarks' names."""
+        return {detection.name: detection for detection in self.detections}
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """How the detection of one case of a batch ended.
+
+    Attributes:
+        case: the name of the scan.
+        image_path: the scan.
+        result: the detections, or None for a case that failed.
+        error: why it failed, in one sentence; '' for a case that did not.
+    """
+
+    case: str
+    image_path: Path
+    result: CaseDetections | None
+    error: str = ""
+
+
+def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:
+    """Write `CASE.mrk.json`, which Slicer opens, and `CASE.csv`; gives the two paths.
+
+    Coordinates are world LPS mm in both. Absent landmarks stay in both lists, without a position.
+
+    Raises:
+        InputError: if the folder cannot be written or the case's name cannot name a file.
+    """
+    markups, table = _path(folder, result.case, ".mrk.json"), _path(folder, result.case, ".csv")
+    write_landmarks(_landmarks(result), markups, measurements=_measurements(result))
+    _write_rows(table, COLUMNS, [_row(detection) for detection in result.detections])
+    return markups, table
+
+
+def read_case(folder: Path, case: str) -> CaseDetections:
+    """Read what `write_case` wrote in `CASE.csv`.
+
+    Raises:
+        InputError: if the file is missing, or a column or a value in it is missing or makes no sense.
+    """
+    path = _path(folder, case, ".csv")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no detections of the case '{case}' here; detect its landmarks first."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as text; detect the landmarks of '{case}' again."
+        ) from error
+    rows = csv.DictReader(io.StringIO(text))
+    for column in COLUMNS:
+        if column not in (rows.fieldnames or ()):
+            raise InputError(
+                f"{path}: the column '{column}' is missing; detect the landmarks of '{case}' again."
+            )
+    detections: dict[str, Detection] = {}
+    for row in rows:
+        place = f"{path}, line {rows.line_num}"
+        detection = _detection({column: (row[column] or "").strip() for column in COLUMNS}, place)
+        if detection.name in detections:
+            raise InputError(f"{place}: '{detection.name}' stands there twice; keep one of the two lines.")
+        detections[detection.name] = detection
+    return CaseDetections(case, tuple(detections.values()))
+
+
+def write_summary(outcomes: Iterable[CaseOutcome], folder: Path) -> Path:
+    """Write `summary.csv`, a row a case, and give its path.
+
+    Its confidences are over the landmarks that were found or uncertain. A case that failed has its error in
+    the last column and no numbers.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    path = Path(folder) / "summary.csv"
+    _write_rows(path, SUMMARY_COLUMNS, [_summary_row(outcome) for outcome in outcomes])
+    return path
+
+
+def _summary_row(outcome: CaseOutcome) -> list[str]:
+    counts, confidences = [""] * len(STATUSES), ["", ""]
+    if outcome.result is not None:
+        detections = outcome.result.detections
+        counts = [str(sum(item.status == status for item in detections)) for status in STATUSES]
+        sure = [item.confidence for item in detections if item.present]
+        if sure:
+            confidences = [_number(float(np.mean(sure))), _number(min(sure))]
+    return [outcome.case, *counts, *confidences, str(outcome.image_path), outcome.error]
+
+
+def _landmarks(result: CaseDetections) -> LandmarkSet:
+    return LandmarkSet(
+        [detection.name for detection in result.detections],
+        np.array([detection.position for detection in result.detections]).reshape(-1, 3),
+        [detection.status for detection in result.detections],
+    )
+
+
+def _measurements(result: CaseDetections) -> list[Measurement]:
+    confidences = np.array([detection.confidence for detection in result.detections])
+    radii = np.array([detection.radius_mm for detection in result.detections])
+    return [
+        Measurement(
+            "confidence", confidences.round(DECIMALS), "", "probability that the landmark is in the scan"
+        ),
+        Measurement("radius", radii.round(DECIMALS), "mm", "estimated error"),
+    ]
+
+
+def _row(detection: Detection) -> list[str]:
+    point = [_number(value) for value in detection.position]
+    return [
+        detection.name,
+        *point,
+        detection.status,
+        _number(detection.confidence),
+        _number(detection.radius_mm),
+    ]
+
+
+def _detection(cells: Mapping[str, str], place: str) -> Detection:
+    numbers = {}
+    for column in ("x", "y", "z", "confidence", "radius_mm"):
+        try:
+            numbers[column] = float(cells[column] or "nan")
+        except ValueError as error:
+            raise InputError(
+                f"{place}: the {column} '{cells[column]}' is not a number; correct it."
+            ) from error
+    position = np.array([numbers["x"], numbers["y"], numbers["z"]])
+    status = cast(Status, cells["status"])
+    try:
+        return Detection(cells["name"], position, status, numbers["confidence"], numbers["radius_mm"])
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; correct the line.") from error
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else str(round(float(value), DECIMALS))
+
+
+def _path(folder: Path, case: str, suffix: str) -> Path:
+    if case in ("", ".", "..") or "/" in case or "\\" in case:
+        raise InputError(f"The case '{case}' cannot name a file in {folder}; give it a name without slashes.")
+    return Path(folder) / f"{case}{suffix}"
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

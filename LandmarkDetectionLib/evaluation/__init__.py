@@ -1,0 +1,1 @@
+"""Metrics and figures that compare detections with the truth."""

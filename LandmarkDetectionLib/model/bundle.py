@@ -1,0 +1,214 @@
+"""A trained model with all that is needed to use it: `model.json` and `weights.safetensors`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
+from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+
+FORMAT = "LandmarkDetection bundle"
+VERSION = 1
+DESCRIPTION_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Radii that held the truth in a share of the validation points (split conformal prediction).
+
+    Attributes:
+        coverage: the share, e.g. 0.9.
+        radius_mm: the radius of all landmarks together.
+        landmark_radius_mm: the radius of each landmark that has enough validation points of its own.
+        points: the number of validation points.
+    """
+
+    coverage: float
+    radius_mm: float
+    landmark_radius_mm: dict[str, float]
+    points: int
+
+    def radius_of(self, name: str) -> float:
+        return self.landmark_radius_mm.get(name, self.radius_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """What a model is, without its weights.
+
+    Attributes:
+        name: of the model.
+        engine: the method that uses it, `dense`.
+        table: its landmarks.
+        preparation: how a scan is brought into the form that the network was trained on.
+        network: sizes of the network.
+        detection: settings of the engine.
+        mean_shape: (K, 3) mm, the mean constellation in the order of the table; NaN where never seen.
+        calibration: error radii, or None if there was no validation data.
+        training_data: what it was trained on: fingerprint, number of cases.
+        metrics: what validation measured.
+        licence: under which the bundle may be used.
+        intended_use: what it is for, and what it is not for.
+        software: the version that wrote it.
+    """
+
+    name: str
+    engine: str
+    table: LandmarkTable
+    preparation: Preparation
+    network: dict[str, Any]
+    detection: dict[str, Any]
+    mean_shape: NDArray[np.float64]
+    calibration: Calibration | None = None
+    training_data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    intended_use: str = ""
+    software: str = ""
+
+
+def save_bundle(bundle: Bundle, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a bundle; weights first, so that a `model.json` never stands beside weights that are not its own.
+
+    Args:
+        bundle: the description.
+        weights: tensors by name, on any device.
+        folder: the bundle's folder, made if need be.
+    """
+    from safetensors.torch import save
+
+    make_folder(folder)
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    description = folder / DESCRIPTION_FILE
+    description.unlink(missing_ok=True)
+    with replacing(folder / WEIGHTS_FILE) as temporary:
+        temporary.write_bytes(content)
+    text = json.dumps(_to_json(bundle, hashlib.sha256(content).hexdigest()), indent=2, ensure_ascii=False)
+    write_text(description, text + "\n")
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and validate `model.json`.
+
+    Raises:
+        InputError: if the folder is not a bundle, is of another version, or a field is missing or wrong.
+    """
+    content = _read_description(Path(folder))
+    path = Path(folder) / DESCRIPTION_FILE
+    try:
+        return _from_json(content)
+    except KeyError as error:
+        raise InputError(
+            f"{path}: the field {error.args[0]!r} is missing; export the model again from its training run."
+        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: a field is wrong ({error}); export the model again.") from error
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a bundle, on the CPU.
+
+    Raises:
+        InputError: if the file is missing, damaged or not the one that `model.json` was written with.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = Path(folder) / WEIGHTS_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: the weights are missing; copy the whole bundle folder again.")
+    content = path.read_bytes()
+    digest = _read_description(Path(folder)).get("weights_sha256")
+    if digest != hashlib.sha256(content).hexdigest():
+        raise InputError(f"{path}: the weights are damaged or of another model; copy the whole bundle folder again.")
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise InputError(f"{path}: the weights cannot be read ({error}); copy the bundle folder again.") from error
+
+
+def pack_bundle(folder: Path, archive: Path) -> None:
+    """Pack a bundle's files into a .zip that unpacks to a folder of the bundle's name."""
+    name = load_bundle(folder).name
+    with replacing(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in (DESCRIPTION_FILE, WEIGHTS_FILE):
+            packed.write(folder / file, f"{name}/{file}")
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION_FILE
+    if not path.is_file():
+        raise InputError(f"{folder}: this is not a bundle, {DESCRIPTION_FILE} is missing; give the bundle's folder.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: this is not valid JSON; copy the bundle folder again.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{path}: the field 'format' is not '{FORMAT}'; give the folder of a bundle.")
+    if content.get("version") != VERSION:
+        raise InputError(
+            f"{path}: the bundle has version {content.get('version')}, this program reads version {VERSION}; "
+            "update the program or export the model again."
+        )
+    return content
+
+
+def _to_json(bundle: Bundle, weights_sha256: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": bundle.name,
+        "engine": bundle.engine,
+        "software": bundle.software,
+        "licence": bundle.licence,
+        "intended_use": bundle.intended_use,
+        "landmarks": [asdict(landmark) for landmark in bundle.table.landmarks],
+        "preparation": asdict(bundle.preparation),
+        "network": bundle.network,
+        "detection": bundle.detection,
+        "mean_shape": [None if np.isnan(point).any() else point.tolist() for point in bundle.mean_shape],
+        "calibration": asdict(bundle.calibration) if bundle.calibration else None,
+        "training_data": bundle.training_data,
+        "metrics": bundle.metrics,
+        "weights_sha256": weights_sha256,
+    }
+
+
+def _from_json(content: dict[str, Any]) -> Bundle:
+    table = LandmarkTable(tuple(Landmark(**row) for row in content["landmarks"]))
+    preparation = content["preparation"]
+    calibration = content["calibration"]
+    mean_shape = np.array([[np.nan] * 3 if point is None else point for point in content["mean_shape"]], dtype=float)
+    if mean_shape.shape != (len(table), 3):
+        raise ValueError(f"mean_shape has {len(mean_shape)} points for {len(table)} landmarks")
+    return Bundle(
+        name=str(content["name"]),
+        engine=str(content["engine"]),
+        table=table,
+        preparation=Preparation(
+            spacing=float(preparation["spacing"]), normaliser=Normaliser(**preparation["normaliser"])
+        ),
+        network=dict(content["network"]),
+        detection=dict(content["detection"]),
+        mean_shape=mean_shape,
+        calibration=Calibration(**calibration) if calibration else None,
+        training_data=dict(content["training_data"]),
+        metrics=dict(content["metrics"]),
+        licence=str(content["licence"]),
+        intended_use=str(content["intended_use"]),
+        software=str(content["software"]),
+    )

@@ -1,0 +1,37 @@
+"""Losses of the voxel classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+IGNORED = -1
+
+
+def focal_loss(logits: Tensor, classes: Tensor, *, gamma: float = 2.0, background_weight: float = 1.0) -> Tensor:
+    """Multi-class focal loss over the voxels that are not ignored.
+
+    Lin et al., Focal loss for dense object detection, ICCV 2017, with the softmax of all classes. The sum
+    over voxels is divided by the number of landmark voxels, so that the few landmark voxels set the scale and
+    not the many background ones; by at least a thousandth of all voxels that count, so that crops without a
+    landmark do not swamp the others. Computed in float32 from logits: stable in half precision.
+
+    Args:
+        logits: (B, C, ...) scores, class 0 is the background.
+        classes: (B, ...) integer class of each voxel, or `IGNORED`.
+        gamma: how strongly voxels that are already right are discounted; 0 gives the cross-entropy.
+        background_weight: weight of background voxels relative to landmark voxels.
+
+    Returns:
+        A scalar; zero where every voxel is ignored.
+    """
+    with torch.autocast(device_type=logits.device.type, enabled=False):
+        scores = logits.float()
+        kept = classes != IGNORED
+        target = classes.clamp(min=0).long()
+        score = scores.gather(1, target.unsqueeze(1)).squeeze(1)
+        log_likelihood = score - torch.logsumexp(scores, dim=1)
+        missed = -torch.expm1(log_likelihood)
+        weight = torch.where(classes == 0, background_weight, 1.0) * kept
+        total = -(weight * missed.clamp(min=1e-6).pow(gamma) * log_likelihood).sum()
+        return total / torch.maximum((classes > 0).sum(), 1e-3 * kept.sum()).clamp(min=1)

@@ -1,0 +1,1 @@
+"""Plan, cache, sampling, augmentation and the training loop."""

@@ -1,0 +1,99 @@
+"""Drawing the variations of a training sample: one spatial transform, then the intensities."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.training.config import AugmentationSection
+from LandmarkDetectionLib.training.spatial import ElasticWarp, SpatialTransform
+
+Array = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+
+def draw_transform(
+    rng: np.random.Generator,
+    settings: AugmentationSection,
+    *,
+    centre: Array,
+    extent: Array,
+    sideways: Array | None,
+) -> SpatialTransform:
+    """A random crop position's transform: rotation, scale, shear, mirroring and elastic warp.
+
+    Args:
+        rng: source of randomness.
+        settings: how much of each.
+        centre: world position of the crop's middle, mm.
+        extent: edge lengths of the crop, mm.
+        sideways: unit vector across the plane of symmetry; None never mirrors.
+    """
+    matrix = _rotation(rng, settings.rotation) * (1 + settings.scale * rng.uniform(-1, 1))
+    shear = np.eye(3) + settings.shear * rng.uniform(-1, 1, (3, 3)) * (1 - np.eye(3))
+    matrix = matrix @ shear
+    if rng.random() < settings.mirror and sideways is not None:
+        matrix = (np.eye(3) - 2 * np.outer(sideways, sideways)) @ matrix
+    warp = _draw_warp(rng, settings, extent) if rng.random() < settings.elastic else None
+    return SpatialTransform(centre=centre, matrix=matrix, warp=warp)
+
+
+def vary_intensities(rng: np.random.Generator, crop: Image, settings: AugmentationSection) -> Image:
+    """Motion, gamma, contrast, brightness and noise on a crop whose window is -1 .. 1."""
+    if rng.random() < settings.motion:
+        crop = with_motion(crop, rng.uniform(-1, 1, (2, 3)) * settings.motion_shift, rng.uniform(0.15, 0.4, 2))
+    unit = np.clip((crop + 1) / 2, 0, 1) ** np.float32(np.exp(settings.gamma * rng.uniform(-1, 1)))
+    gain = 1 + settings.contrast * rng.uniform(-1, 1)
+    offset = settings.contrast * rng.uniform(-1, 1)
+    noise = rng.standard_normal(crop.shape, dtype=np.float32) * np.float32(settings.noise * rng.random())
+    varied: Image = (2 * unit - 1) * np.float32(gain) + np.float32(offset) + noise
+    return varied
+
+
+def with_motion(crop: Image, shifts: Array, breaks: Array) -> Image:
+    """What a scanner shows when the patient moves: parts of k-space belong to shifted positions.
+
+    Shaw et al., MRI k-space motion artefact augmentation, MIDL 2019. The centre of k-space, which decides
+    where things lie, keeps the unmoved position, so landmarks stay where they are.
+
+    Args:
+        crop: voxels [z, y, x].
+        shifts: (M, 3) displacement z, y, x in voxels of each movement.
+        breaks: (M,) distance from the centre of k-space, 0 .. 0.5, from which each movement is seen.
+    """
+    spectrum = np.fft.rfftn(crop)
+    frequencies = np.meshgrid(
+        np.fft.fftfreq(crop.shape[0]), np.fft.fftfreq(crop.shape[1]), np.fft.rfftfreq(crop.shape[2]), indexing="ij"
+    )
+    # each movement is seen on one side of k-space: slices are acquired in order along the first axis
+    for side, shift, start in zip((1, -1), shifts, breaks, strict=True):
+        moved = frequencies[0] * side > start
+        phase = sum(frequency[moved] * step for frequency, step in zip(frequencies, shift, strict=True))
+        spectrum[moved] *= np.exp(-2j * np.pi * phase)
+    return np.fft.irfftn(spectrum, s=crop.shape, axes=(0, 1, 2)).astype(np.float32)
+
+
+def _rotation(rng: np.random.Generator, largest_degrees: float) -> Array:
+    """A rotation about a random axis; uniform over all rotations when any angle is allowed."""
+    if largest_degrees >= 180:
+        quaternion = rng.standard_normal(4)
+    else:
+        axis = rng.standard_normal(3)
+        half = np.deg2rad(rng.uniform(0, largest_degrees)) / 2
+        quaternion = np.concatenate([[np.cos(half)], np.sin(half) * axis / np.linalg.norm(axis)])
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _draw_warp(rng: np.random.Generator, settings: AugmentationSection, extent: Array) -> ElasticWarp:
+    count = int(np.ceil(extent.max() / settings.elastic_spacing)) + 3
+    amplitude = settings.elastic_amplitude * rng.random()
+    return ElasticWarp(
+        coefficients=rng.uniform(-amplitude, amplitude, (count, count, count, 3)), spacing=settings.elastic_spacing
+    )

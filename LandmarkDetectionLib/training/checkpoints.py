@@ -1,0 +1,119 @@
+"""Validation, checkpoints and the table of metrics, once an epoch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
+from LandmarkDetectionLib.training.module import DenseTraining
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its name and renames it: a killed process leaves a whole one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class EpochEnd(Checkpoint):
+    """Validates by landmark error, keeps `last.ckpt` and `best.ckpt`, writes `metrics.csv`, stops early.
+
+    Its state travels in the checkpoint, so a resumed run continues where the checkpoint was written.
+
+    Args:
+        run: the run folder.
+        cap: what a missed landmark, or an error beyond it, counts in the score, mm.
+    """
+
+    def __init__(self, run: Path, cap: float) -> None:
+        super().__init__()
+        self.run = run
+        self.cap = cap
+        self.rows: list[dict[str, float]] = []
+        self.best_score = float("inf")
+        self.without_improvement = 0
+        self.stopped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "best_score": self.best_score,
+            "without_improvement": self.without_improvement,
+            "stopped": self.stopped,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = self.stopped
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DenseTraining)
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "step": float(trainer.global_step),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "train_loss": float(trainer.callback_metrics["train_loss"]),
+        }
+        training = pl_module.config.training
+        last = trainer.current_epoch + 1 == training.epochs
+        improved = not pl_module.validation
+        if pl_module.validation and (last or (trainer.current_epoch + 1) % training.validate_every == 0):
+            row |= self._validate(trainer, pl_module)
+            improved = row["val_score"] < self.best_score
+            self.best_score = min(self.best_score, row["val_score"])
+            self.without_improvement = 0 if improved else self.without_improvement + 1
+            self.stopped = 0 < training.patience <= self.without_improvement
+            trainer.should_stop = trainer.should_stop or self.stopped
+        self.rows.append(row)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(row, step=trainer.global_step)
+        self._save(trainer, improved)
+
+    def _validate(self, trainer: L.Trainer, module: DenseTraining) -> dict[str, float]:
+        metrics = summarise(module.landmark_errors(), self.cap) if trainer.is_global_zero else None
+        shared: dict[str, float] = trainer.strategy.broadcast(metrics)
+        return shared
+
+    def _save(self, trainer: L.Trainer, improved: bool) -> None:
+        folder = self.run / "checkpoints"
+        if improved:
+            trainer.save_checkpoint(folder / "best.ckpt")
+        trainer.save_checkpoint(folder / "last.ckpt")
+        if trainer.is_global_zero:
+            write_text(self.run / "metrics.csv", pd.DataFrame(self.rows).to_csv(index=False))
+
+
+def summarise(errors: NDArray[np.float64], cap: float) -> dict[str, float]:
+    """Validation figures: mean and median of the found, share found, and the capped mean that ranks epochs.
+
+    Args:
+        errors: distances in mm; NaN where there is nothing to find, infinite where missed.
+        cap: the largest error that counts, mm.
+    """
+    expected = errors[~np.isnan(errors)]
+    found = expected[np.isfinite(expected)]
+    return {
+        "val_mre_mm": float(found.mean()) if len(found) else float("nan"),
+        "val_median_mm": float(np.median(found)) if len(found) else float("nan"),
+        "val_found": len(found) / max(len(expected), 1),
+        "val_score": float(np.minimum(expected, cap).mean()) if len(expected) else float("nan"),
+    }
+
+
+def make_run_folders(run: Path) -> None:
+    """The run folder and the folder of its checkpoints."""
+    make_folder(run / "checkpoints")

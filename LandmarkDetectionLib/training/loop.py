@@ -1,0 +1,204 @@
+"""A training run from its configuration to the bundle."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from LandmarkDetectionLib import __version__
+from LandmarkDetectionLib.data.cases import Case
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape import mean_shape
+from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.detection.calibrate import calibrate
+from LandmarkDetectionLib.detection.dense import has_bf16
+from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
+from LandmarkDetectionLib.training.cache import PreparedCase, PreparedSplit, prepare_split, table_of
+from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd, make_run_folders, summarise
+from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
+from LandmarkDetectionLib.training.folds import Fold, take_fold
+from LandmarkDetectionLib.training.module import DenseTraining, detection_settings
+from LandmarkDetectionLib.training.sampling import CropDataset, EpochSampler
+
+CasesProgress = Callable[[list[Case]], Iterable[Case]]
+_CAP_VOXELS = 10
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The cases of a run, prepared."""
+
+    table: LandmarkTable
+    training: tuple[PreparedCase, ...]
+    validation: tuple[PreparedCase, ...]
+    fingerprint: str
+
+
+def train(
+    config: TrainingConfig,
+    run: Path,
+    *,
+    device: torch.device,
+    callbacks: Sequence[L.Callback] = (),
+    progress: CasesProgress = iter,
+) -> Path:
+    """Train, or go on with a run that was interrupted, and write its bundle.
+
+    Args:
+        config: what to do.
+        run: the run folder; holds config.yaml, checkpoints, metrics.csv, TensorBoard events and the bundle.
+        device: where to train; under torchrun or Slurm, one process a GPU.
+        callbacks: Lightning callbacks, for progress bars.
+        progress: wraps the list of cases to prepare, for a progress bar.
+
+    Returns:
+        The bundle's folder, `RUN/model`.
+
+    Raises:
+        InputError: if the data is wrong or the run folder belongs to another configuration.
+    """
+    quieten_lightning()
+    _claim_run_folder(config, run)
+    data = prepare(config, progress=progress)
+    L.seed_everything(config.training.seed, verbose=False)
+    module = DenseTraining(config, len(data.table), data.validation)
+    epoch_end = EpochEnd(run, cap=_CAP_VOXELS * config.image.spacing)
+    trainer = make_trainer(config, run, device, [*callbacks, epoch_end])
+    last = run / "checkpoints" / "last.ckpt"
+    trainer.fit(
+        module, make_loader(data, config, trainer), ckpt_path=last if last.is_file() else None, weights_only=False
+    )
+    if trainer.is_global_zero:
+        export_bundle(config, data, run, device)
+    return run / "model"
+
+
+def prepare(config: TrainingConfig, *, progress: CasesProgress = iter) -> TrainingData:
+    """All cases of a configuration, from the cache where they are in it."""
+    cache = config.data.cache
+    preparation = Preparation(spacing=config.image.spacing, normaliser=config.image.as_normaliser())
+    table = table_of(config.data.train, config.data.landmarks, cache)
+
+    def prepared(split: Path) -> PreparedSplit:
+        return prepare_split(split, table, preparation, cache, progress=progress)
+
+    training = prepared(config.data.train)
+    validation = prepared(config.data.val) if config.data.val else PreparedSplit(cases=(), digest="")
+    fit_cases, held_out = training.cases, validation.cases
+    if config.data.fold is not None:
+        fold = Fold.parse(config.data.fold)
+        fit_cases, held_out = take_fold((*training.cases, *validation.cases), fold, seed=config.training.seed)
+    return TrainingData(table, fit_cases, held_out, fingerprint=training.digest)
+
+
+def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callbacks: list[Any]) -> L.Trainer:
+    """The Lightning trainer of a run."""
+    training = config.training
+    return L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index] if device.index is not None else "auto" if device.type == "cuda" else 1,
+        precision=precision_of(config, device),  # type: ignore[arg-type]
+        max_epochs=training.epochs,
+        accumulate_grad_batches=training.accumulate,
+        gradient_clip_val=training.gradient_clip or None,
+        logger=TensorBoardLogger(save_dir=run, name="", version="tensorboard"),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        benchmark=device.type == "cuda",
+    )
+
+
+def make_loader(data: TrainingData, config: TrainingConfig, trainer: L.Trainer) -> DataLoader[Any]:
+    """Batches of crops, the share of this process."""
+    training = config.training
+    samples = training.steps_per_epoch * training.accumulate * training.batch
+    return DataLoader(
+        CropDataset(data.training, data.table, config),
+        sampler=EpochSampler(samples, rank=trainer.global_rank, processes=trainer.world_size),
+        batch_size=training.batch,
+        num_workers=training.workers,
+        persistent_workers=training.workers > 0,
+        pin_memory=trainer.strategy.root_device.type == "cuda",
+    )
+
+
+def precision_of(config: TrainingConfig, device: torch.device) -> str:
+    """Lightning's name for the precision of a run on a device."""
+    chosen = config.training.precision
+    if chosen == "auto":
+        chosen = "bf16" if has_bf16(device) else "off"
+    if chosen == "fp16" and device.type == "cpu":
+        raise InputError("training.precision is fp16, which needs a GPU; use bf16, off or auto on a CPU.")
+    return {"bf16": "bf16-mixed", "fp16": "16-mixed", "off": "32-true"}[chosen]
+
+
+def export_bundle(config: TrainingConfig, data: TrainingData, run: Path, device: torch.device) -> None:
+    """Write the bundle of a run from its best checkpoint, calibrated on the validation cases."""
+    module = DenseTraining(config, len(data.table), data.validation)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=False)
+    module.load_state_dict(checkpoint["state_dict"])
+    errors = module.to(device).landmark_errors()
+    settings = detection_settings(config)
+    network = module.best_network
+    bundle = Bundle(
+        name=config.name,
+        engine=config.engine,
+        table=data.table,
+        preparation=Preparation(spacing=config.image.spacing, normaliser=config.image.as_normaliser()),
+        network={
+            "channels": list(config.network.channels),
+            "blocks": list(config.network.blocks),
+            "groups": config.network.groups,
+        },
+        detection={
+            "window": list(settings.window),
+            "overlap": settings.overlap,
+            "threshold": settings.threshold,
+            "uncertain": settings.uncertain,
+            "padding": settings.padding,
+        },
+        mean_shape=mean_shape(np.stack([case.positions for case in data.training])),
+        calibration=calibrate(data.table.names, np.where(np.isfinite(errors), errors, np.nan)),
+        training_data={
+            "fingerprint": data.fingerprint,
+            "training_cases": len(data.training),
+            "validation_cases": len(data.validation),
+        },
+        metrics={"validation": summarise(errors, _CAP_VOXELS * config.image.spacing)} if len(errors) else {},
+        software=f"LandmarkDetection {__version__}",
+    )
+    save_bundle(bundle, network.state_dict(), run / "model")
+
+
+def quieten_lightning() -> None:
+    """Keep Lightning's notices for developers away from people."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
+    """Write config.yaml into a new run folder, or make sure that an old one holds the same."""
+    saved = run / "config.yaml"
+    if saved.is_file() and read_config(saved) != config:
+        raise InputError(
+            f"{run}: this run was started with another configuration; give another --output, or {saved} to go on with it."
+        )
+    make_run_folders(run)
+    if not saved.is_file():
+        write_config(config, saved, header="The configuration of this run, as it was started.")

@@ -1,0 +1,334 @@
+"""From a data set to a complete configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, find_table, read_split
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.shape import find_symmetry, fit_robustly, mean_shape
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+from LandmarkDetectionLib.data.volume import Volume, read_volume
+from LandmarkDetectionLib.detection.dense import has_bf16
+from LandmarkDetectionLib.model.losses import focal_loss
+from LandmarkDetectionLib.model.vnet import STRIDE, VNet, VNetSettings
+from LandmarkDetectionLib.training.config import (
+    CONFIG_VERSION,
+    AugmentationSection,
+    DataSection,
+    DetectionSection,
+    ImageSection,
+    LossSection,
+    NetworkSection,
+    SamplingSection,
+    TargetSection,
+    TrainingConfig,
+    TrainingSection,
+)
+
+Array = NDArray[np.float64]
+
+ACROSS = 160
+"""Voxels across the landmarks, at most: finer detail than this does not help a voxel classifier."""
+LARGEST_CROP = 64
+STEPS_PER_EPOCH = 50
+CROPS_PER_CASE = 150
+FEWEST_CROPS, MOST_CROPS = 2_000, 20_000
+MORE_ON_GPU = 5
+LARGEST_BATCH = 8
+STANDARD_POSE_DEGREES = 30.0
+
+
+@dataclass(frozen=True)
+class CaseMeasures:
+    """What is measured on one case.
+
+    Attributes:
+        spacing: (3,) mm, largest last.
+        extent: (3,) edge lengths of the scan in canonical orientation, mm.
+        percentiles: of the intensities in the box around the landmarks: 0.5, 99.5.
+        lowest: intensity of the scan.
+        whole_numbers: whether the intensities are integers of more than 8 bits.
+        positions: (K, 3) world mm, NaN where absent.
+    """
+
+    spacing: Array
+    extent: Array
+    percentiles: tuple[float, float]
+    lowest: float
+    whole_numbers: bool
+    positions: Array
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration, the landmark table it trains, and why it is as it is."""
+
+    config: TrainingConfig
+    table: LandmarkTable
+    reasons: tuple[str, ...]
+
+
+def make_plan(
+    train: Path,
+    val: Path | None,
+    output: Path,
+    *,
+    name: str,
+    device: torch.device,
+    hours: float | None,
+    seed: int,
+    progress: Callable[[list[Case]], Iterable[Case]] = iter,
+) -> Plan:
+    """Measure a data set and this machine, and choose every value of the configuration.
+
+    Args:
+        train: CSV of the training cases.
+        val: CSV of the validation cases, or None.
+        output: where the configuration will be written; the cache and the table lie beside it.
+        name: of the model.
+        device: where it will be trained.
+        hours: train for at most about this long; None for as long as the data needs.
+        seed: of the run.
+        progress: wraps the list of cases, for a progress bar.
+
+    Raises:
+        InputError: if a case cannot be read or there are no landmarks to learn.
+    """
+    cases = read_split(train, supervised=True)
+    if val is not None:
+        read_split(val, supervised=True)
+    table = discover_table(cases, train)
+    measures = [measure_case(case, table) for case in progress(cases)]
+    shapes = np.stack([measure.positions for measure in measures])
+    if not np.isfinite(shapes).any():
+        raise InputError(f"{train}: no case has a landmark; annotate at least one landmark.")
+    shape = mean_shape(shapes)
+    table, mirror, mirror_reason = _with_pairs(table, shape)
+    spacing, spacing_reason = choose_spacing(measures)
+    image, image_reason = _choose_image(measures, spacing)
+    rotation, rotation_reason = _choose_rotation(shapes, shape)
+    crop = _choose_crop(measures, spacing)
+    network = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
+    batch, seconds = measure_step(network, len(table), crop, device)
+    epochs = _choose_epochs(len(cases), batch, seconds, device, hours)
+    config = TrainingConfig(
+        version=CONFIG_VERSION,
+        name=name,
+        engine="dense",
+        data=DataSection(
+            train=train, val=val, landmarks=output.parent / f"{output.stem}-landmarks.csv", cache=output.parent / "cache"
+        ),
+        image=image,
+        target=TargetSection(positive=_rounded(3 * spacing), negative=_rounded(6 * spacing)),
+        sampling=SamplingSection(crop=crop, landmark_fraction=0.7, padding="minimum"),
+        augmentation=AugmentationSection(
+            rotation=rotation,
+            scale=0.15,
+            shear=0.05,
+            mirror=0.5 if mirror else 0.0,
+            elastic=0.3,
+            elastic_spacing=_rounded(16 * spacing),
+            elastic_amplitude=_rounded(3 * spacing),
+            noise=0.1,
+            gamma=0.3,
+            contrast=0.1,
+            motion=0.1,
+            motion_shift=2.0,
+        ),
+        network=network,
+        loss=LossSection(gamma=2.0, background_weight=1.0),
+        training=TrainingSection(
+            epochs=epochs,
+            steps_per_epoch=STEPS_PER_EPOCH,
+            batch=batch,
+            accumulate=1,
+            learning_rate=2e-3,
+            weight_decay=1e-4,
+            warmup=min(100, max(epochs * STEPS_PER_EPOCH // 10, 1)),
+            gradient_clip=5.0,
+            precision="auto",
+            ema=0.995,
+            validate_every=max(epochs // 10, 1),
+            patience=0,
+            workers=max(min((torch.get_num_threads() if device.type == "cpu" else _cores()) // 2, 8), 1),
+            seed=seed,
+        ),
+        detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
+    )
+    expected = epochs * STEPS_PER_EPOCH * seconds / 3600
+    reasons = (
+        f"{len(cases)} training cases, {len(table)} landmarks.",
+        spacing_reason,
+        image_reason,
+        rotation_reason,
+        mirror_reason,
+        f"training: a step of {batch} crops takes {seconds:.2g} s here ({device}); "
+        f"{epochs} epochs of {STEPS_PER_EPOCH} steps are about {expected:.2g} hours.",
+    )
+    return Plan(config=config, table=table, reasons=reasons)
+
+
+def measure_case(case: Case, table: LandmarkTable) -> CaseMeasures:
+    """Read a case and measure it."""
+    volume = read_volume(case.image_path)
+    positions = case_landmarks(case, table).positions_of(table.names)
+    frame = volume.frame
+    low, high = np.percentile(_around(volume, positions), [0.5, 99.5])
+    return CaseMeasures(
+        spacing=np.sort(frame.spacing),
+        extent=frame.extent,
+        percentiles=(float(low), float(high)),
+        lowest=float(volume.voxels.min()),
+        whole_numbers=volume.voxels.dtype.kind in "iu" and volume.voxels.dtype.itemsize > 1,
+        positions=positions,
+    )
+
+
+def choose_spacing(measures: Sequence[CaseMeasures]) -> tuple[float, str]:
+    """The grid's spacing: the scans' own, or coarser where the landmarks would span over `ACROSS` voxels."""
+    own = float(np.median([np.prod(measure.spacing) ** (1 / 3) for measure in measures]))
+    span = float(np.median([_span(measure.positions) for measure in measures]))
+    spacing = _rounded(max(own, span / ACROSS)) if span / ACROSS > 1.1 * own else _rounded(own)
+    because = "the scans' own" if spacing < 1.1 * own else f"{ACROSS} voxels across the landmarks"
+    return spacing, f"image.spacing {spacing:g} mm: {because} (landmarks span {span:.3g} mm, voxels are {own:.3g} mm)."
+
+
+def _choose_epochs(cases: int, batch: int, seconds: float, device: torch.device, hours: float | None) -> int:
+    """Enough crops for the number of cases, more where a GPU makes them cheap, within the hours allowed."""
+    crops = np.clip(CROPS_PER_CASE * cases, FEWEST_CROPS, MOST_CROPS) * (MORE_ON_GPU if device.type == "cuda" else 1)
+    steps = crops / batch
+    if hours is not None:
+        steps = min(steps, hours * 3600 / seconds)
+    return max(round(steps / STEPS_PER_EPOCH), 1)
+
+
+def measure_step(
+    network: NetworkSection, landmarks: int, crop: tuple[int, int, int], device: torch.device
+) -> tuple[int, float]:
+    """The batch size that fits the device, and the seconds that one optimiser step with it takes."""
+    settings = VNetSettings(
+        classes=landmarks + 1, channels=network.channels, blocks=network.blocks, groups=network.groups
+    )
+    model: Any = VNet(settings).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if device.type != "cuda":
+        return 2, _time_step(model, landmarks, crop, 2, device)
+    torch.cuda.reset_peak_memory_stats(device)
+    _time_step(model, landmarks, crop, 1, device)
+    free = torch.cuda.mem_get_info(device)[0]
+    batch = int(np.clip(0.6 * free / torch.cuda.max_memory_allocated(device), 1, LARGEST_BATCH))
+    return batch, _time_step(model, landmarks, crop, batch, device)
+
+
+def _time_step(model: VNet, landmarks: int, crop: tuple[int, int, int], batch: int, device: torch.device) -> float:
+    image = torch.rand(batch, 1, *crop[::-1], device=device)
+    classes = torch.randint(0, landmarks + 1, (batch, *crop[::-1]), device=device)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+            logits = model(image.contiguous(memory_format=torch.channels_last_3d))
+        focal_loss(logits, classes).backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[ImageSection, str]:
+    """A fixed window for Hounsfield units, otherwise percentiles of each scan."""
+    low = float(np.median([measure.percentiles[0] for measure in measures]))
+    high = float(np.median([measure.percentiles[1] for measure in measures]))
+    if all(measure.whole_numbers and measure.lowest <= -500 for measure in measures) and high > low:
+        chosen: tuple[Literal["fixed", "adaptive"], float, float] = ("fixed", round(low), round(high))
+        reason = f"image.normaliser fixed: Hounsfield units; 99 % around the landmarks lie in {low:.0f} .. {high:.0f}."
+    else:
+        chosen = ("adaptive", 0.5, 99.5)
+        reason = "image.normaliser adaptive: the intensities are not Hounsfield units; percentiles of each scan."
+    return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
+
+
+def _choose_rotation(shapes: Array, shape: Array) -> tuple[float, str]:
+    """How far heads are turned from one another in the scans, with a margin; any pose beyond 30 degrees."""
+    angles = []
+    for points in shapes:
+        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 4:
+            rotation = fit_robustly(shape, points).rotation
+            angles.append(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+    largest = float(max(angles, default=0.0))
+    if largest > STANDARD_POSE_DEGREES:
+        return 180.0, f"augmentation.rotation 180: the scans' poses differ by up to {largest:.0f} degrees."
+    rotation = max(15.0, float(np.ceil(largest)))
+    return rotation, f"augmentation.rotation {rotation:g}: the scans' poses differ by up to {largest:.0f} degrees."
+
+
+def _choose_crop(measures: Sequence[CaseMeasures], spacing: float) -> tuple[int, int, int]:
+    smallest = np.median([measure.extent.max() for measure in measures]) / spacing
+    edge = int(np.clip(16 * np.ceil(smallest / 16), 16, LARGEST_CROP))
+    return edge, edge, edge
+
+
+def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool, str]:
+    """The table with left-right pairs, whether cases may be mirrored, and why."""
+    if any(landmark.pair for landmark in table.landmarks):
+        return table, True, "augmentation.mirror on: the landmark table names left-right pairs."
+    try:
+        symmetry = find_symmetry(table.names, shape)
+    except ValueError:
+        return table, False, "augmentation.mirror off: too few landmarks to see a plane of symmetry."
+    pairs = sum(row < partner for row, partner in enumerate(symmetry.order))
+    if not pairs:
+        return table, False, "augmentation.mirror off: the landmarks are not symmetric."
+    landmarks = tuple(
+        Landmark(
+            landmark.name,
+            landmark.label,
+            table.names[partner] if partner != row else "",
+            landmark.group,
+            landmark.definition,
+        )
+        for row, (landmark, partner) in enumerate(zip(table.landmarks, symmetry.order, strict=True))
+    )
+    residual = float(np.median(symmetry.residuals))
+    return (
+        LandmarkTable(landmarks),
+        True,
+        f"augmentation.mirror on: {pairs} left-right pairs inferred by reflecting the mean shape "
+        f"(median {residual:.2g} mm apart); look at the landmark table.",
+    )
+
+
+def _around(volume: Volume, positions: Array) -> NDArray[Any]:
+    """Voxels in the box that the landmarks span, the whole scan where there is none."""
+    index = volume.frame.world_to_index(positions[np.isfinite(positions).all(axis=1)])
+    if len(index) < 2:
+        return volume.voxels
+    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, np.array(volume.frame.size) - 1)
+    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, low + 1, volume.frame.size)
+    return volume.voxels[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
+
+
+def _span(positions: Array) -> float:
+    """Largest distance between two landmarks, mm; 0 with fewer than two."""
+    points = positions[np.isfinite(positions).all(axis=1)]
+    if len(points) < 2:
+        return 0.0
+    return float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _cores() -> int:
+    import os
+
+    return os.cpu_count() or 1

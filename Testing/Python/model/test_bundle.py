@@ -1,0 +1,142 @@
+"""The bundle: what is written is read, and anything else is refused in one sentence."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+from LandmarkDetectionLib.model.bundle import (
+    Bundle,
+    Calibration,
+    load_bundle,
+    load_weights,
+    pack_bundle,
+    save_bundle,
+)
+
+WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.tensor([1.0, -2.0])}
+
+
+@pytest.fixture
+def a_bundle() -> Bundle:
+    table = LandmarkTable(
+        (Landmark("links", 1, "rechts", "Auge", "linker Rand"), Landmark("rechts", 2, "links"), Landmark("Kinn é", 7))
+    )
+    return Bundle(
+        name="kopf",
+        engine="dense",
+        table=table,
+        preparation=Preparation(0.2, Normaliser("adaptive", 0.5, 99.5)),
+        network={"channels": [8, 8, 8]},
+        detection={"window": [16, 16, 16]},
+        mean_shape=np.array([[1.0, 2.0, 3.0], [np.nan] * 3, [-1.0, 0.0, 0.5]]),
+        calibration=Calibration(0.9, 0.31, {"links": 0.2}, 40),
+        training_data={"fingerprint": "abc"},
+        metrics={"validation": {"val_mre_mm": 0.2}},
+        licence="CC0-1.0",
+        intended_use="tests",
+        software="LandmarkDetection test",
+    )
+
+
+@pytest.fixture
+def a_folder(a_bundle: Bundle, tmp_path: Path) -> Path:
+    folder = tmp_path / "Ein Modell mit Leerzeichen é"
+    save_bundle(a_bundle, WEIGHTS, folder)
+    return folder
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "model.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        action()
+    sentence = str(caught.value)
+    assert "\n" not in sentence and sentence.endswith(".")
+    return sentence
+
+
+def test_what_is_written_is_read(a_bundle: Bundle, a_folder: Path) -> None:
+    read = load_bundle(a_folder)
+    np.testing.assert_array_equal(read.mean_shape, a_bundle.mean_shape)
+    assert replace(read, mean_shape=a_bundle.mean_shape).__dict__ == a_bundle.__dict__
+    weights = load_weights(a_folder)
+    assert set(weights) == set(WEIGHTS)
+    assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+def test_the_folder_holds_json_and_safetensors_only(a_folder: Path) -> None:
+    assert sorted(path.name for path in a_folder.iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_another_version_is_refused_with_both_versions(a_folder: Path) -> None:
+    change(a_folder, lambda content: content.update(version=99))
+    sentence = refusal(lambda: load_bundle(a_folder))
+    assert "99" in sentence and "model.json" in sentence and "version 1" in sentence
+
+
+@pytest.mark.parametrize(
+    "field", ["landmarks", "preparation", "network", "detection", "mean_shape", "calibration", "training_data"]
+)
+def test_a_missing_field_is_named(a_folder: Path, field: str) -> None:
+    change(a_folder, lambda content: content.pop(field))
+    sentence = refusal(lambda: load_bundle(a_folder))
+    assert f"'{field}'" in sentence and "model.json" in sentence
+
+
+def test_a_wrong_field_is_refused(a_folder: Path) -> None:
+    change(a_folder, lambda content: content["preparation"].update(spacing=-1))
+    assert "spacing -1" in refusal(lambda: load_bundle(a_folder))
+    change(a_folder, lambda content: content["preparation"].update(spacing=1))
+    change(a_folder, lambda content: content["mean_shape"].pop())
+    assert "mean_shape" in refusal(lambda: load_bundle(a_folder))
+
+
+def test_missing_weights_are_refused(a_folder: Path) -> None:
+    (a_folder / "weights.safetensors").unlink()
+    assert "weights.safetensors" in refusal(lambda: load_weights(a_folder))
+
+
+def test_one_flipped_bit_in_the_weights_is_noticed(a_folder: Path) -> None:
+    path = a_folder / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    assert "damaged" in refusal(lambda: load_weights(a_folder))
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    assert "model.json is missing" in refusal(lambda: load_bundle(tmp_path))
+    (tmp_path / "model.json").write_text("{cut")
+    assert "not valid JSON" in refusal(lambda: load_bundle(tmp_path))
+    (tmp_path / "model.json").write_text('{"format": "something else"}')
+    assert "'format'" in refusal(lambda: load_bundle(tmp_path))
+
+
+def test_radii_are_per_landmark_where_there_is_one(a_bundle: Bundle) -> None:
+    assert a_bundle.calibration is not None
+    assert a_bundle.calibration.radius_of("links") == 0.2
+    assert a_bundle.calibration.radius_of("rechts") == 0.31
+
+
+def test_a_packed_bundle_unpacks_to_the_same(a_folder: Path, tmp_path: Path) -> None:
+    pack_bundle(a_folder, tmp_path / "kopf.zip")
+    with zipfile.ZipFile(tmp_path / "kopf.zip") as packed:
+        packed.extractall(tmp_path / "unpacked")
+    for name in ("model.json", "weights.safetensors"):
+        assert (tmp_path / "unpacked" / "kopf" / name).read_bytes() == (a_folder / name).read_bytes()

@@ -1,0 +1,76 @@
+"""The focal loss against its definition."""
+
+import torch
+import torch.nn.functional as functional
+
+from LandmarkDetectionLib.model.losses import IGNORED, focal_loss
+
+
+def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 4, 5, 6, 7, generator=generator) * 3
+    classes = torch.randint(-1, 4, (2, 5, 6, 7), generator=generator)
+    return logits, classes
+
+
+def test_agrees_with_the_definition_voxel_by_voxel() -> None:
+    logits, classes = example()
+    probability = torch.softmax(logits.double(), dim=1)
+    total, landmark_voxels = 0.0, 0
+    for b, z, y, x in torch.nonzero(classes != IGNORED).tolist():
+        k = int(classes[b, z, y, x])
+        p = float(probability[b, k, z, y, x])
+        weight = 0.3 if k == 0 else 1.0
+        total -= weight * (1 - p) ** 2.5 * torch.log(torch.tensor(p, dtype=torch.float64)).item()
+        landmark_voxels += k > 0
+    loss = focal_loss(logits, classes, gamma=2.5, background_weight=0.3)
+    torch.testing.assert_close(loss.double(), torch.tensor(total / landmark_voxels).double(), rtol=1e-5, atol=1e-6)
+
+
+def test_is_the_cross_entropy_where_gamma_is_zero() -> None:
+    logits, classes = example()
+    summed = functional.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
+    torch.testing.assert_close(focal_loss(logits, classes, gamma=0), summed / (classes > 0).sum())
+
+
+def test_ignored_voxels_have_no_gradient() -> None:
+    logits, classes = example()
+    logits.requires_grad_()
+    focal_loss(logits, classes).backward()
+    assert logits.grad is not None
+    by_voxel = logits.grad.abs().sum(dim=1)
+    assert by_voxel[classes == IGNORED].max() == 0
+    assert by_voxel[classes != IGNORED].min() > 0
+
+
+def test_is_finite_at_the_limits_of_half_precision() -> None:
+    logits = torch.full((1, 3, 2, 2, 2), -6e4, dtype=torch.float16)
+    logits[:, 1] = 6e4
+    logits.requires_grad_()
+    for value in (0, 1, 2):
+        loss = focal_loss(logits, torch.full((1, 2, 2, 2), value))
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_is_computed_in_float32_within_autocast() -> None:
+    logits, classes = example()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = focal_loss(logits.bfloat16(), classes)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, focal_loss(logits.bfloat16().float(), classes))
+
+
+def test_a_batch_without_landmarks_does_not_outweigh_one_with() -> None:
+    logits = torch.zeros(1, 4, 10, 10, 10)
+    nothing = torch.zeros(1, 10, 10, 10, dtype=torch.long)
+    something = nothing.clone()
+    something[0, :2, :2, :2] = 1
+    assert focal_loss(logits, nothing) <= 1000 * focal_loss(logits, something) / 8 + 1e-6
+    assert focal_loss(logits, nothing) < focal_loss(logits, nothing[:, :1, :1, :1].expand(1, 10, 10, 10)) * 1.01
+
+
+def test_is_zero_where_everything_is_ignored() -> None:
+    logits, _ = example()
+    assert focal_loss(logits, torch.full((2, 5, 6, 7), IGNORED)) == 0

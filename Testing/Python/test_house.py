@@ -1,0 +1,194 @@
+"""The house stands as DESIGN.md and CONTRIBUTING.md say: floors, dependencies, packaging."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "LandmarkDetectionLib"
+
+# Every room of the library and the rooms it may import from.
+ROOMS = {
+    "data": set[str](),
+    "phantom": {"data"},
+    "model": {"data"},
+    "detection": {"data", "model"},
+    "training": {"data", "model", "detection"},
+    "evaluation": {"data", "model", "detection"},
+    "worker": {"data", "model", "detection"},
+    "scene": {"data", "model", "detection", "worker"},
+    "panel": {"data", "model", "detection", "worker", "scene"},
+}
+LIGHT_ROOMS = ("data", "model", "detection", "worker")
+LIGHT = {"numpy", "SimpleITK", "torch", "safetensors"}
+SLICER = {"slicer", "qt", "ctk", "vtk", "vtkmodules", "DICOMLib", "SampleData"}
+SLICER_ROOMS = ("scene", "panel")
+
+
+@dataclass(frozen=True)
+class Import:
+    file: Path
+    line: int
+    module: str
+    at_import: bool
+
+    @property
+    def package(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
+    def importing_room(self) -> str:
+        inside = self.file.relative_to(LIBRARY).parts
+        return inside[0] if len(inside) > 1 else ""
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    """Every import of a file; `at_import` says whether it runs when the file itself is imported."""
+    yield from _imports_below(ast.parse(file.read_text(encoding="utf-8")), file, at_import=True)
+
+
+def _imports_below(node: ast.AST, file: Path, *, at_import: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(file, child.lineno, alias.name, at_import)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{file}:{child.lineno}: write imports in full, not relative"
+            # `from LandmarkDetectionLib import data` names a room too.
+            for alias in child.names:
+                yield Import(file, child.lineno, f"{child.module}.{alias.name}", at_import)
+        elif isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            yield from _imports_below(child, file, at_import=False)
+        else:
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _imports_below(child, file, at_import=at_import and not is_function)
+
+
+def imported_room(module: str) -> str:
+    """The room of the library that a module lies in, '' for the library's own folder."""
+    inside = module.split(".")[1:]
+    return inside[0] if inside and (LIBRARY / inside[0]).is_dir() else ""
+
+
+LIBRARY_FILES = sorted(LIBRARY.rglob("*.py"))
+LIBRARY_IMPORTS = [found for file in LIBRARY_FILES for found in imports_of(file)]
+
+
+def test_every_room_is_known_and_says_what_it_is_for() -> None:
+    rooms = {folder.name for folder in LIBRARY.iterdir() if any(folder.glob("*.py"))}
+    assert rooms <= ROOMS.keys()
+    for package in (LIBRARY, *(LIBRARY / room for room in rooms), ROOT / "train_cli"):
+        assert ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))), package
+
+
+def test_imports_only_go_down() -> None:
+    upward = [
+        str(found)
+        for found in LIBRARY_IMPORTS
+        if found.package == "LandmarkDetectionLib"
+        and imported_room(found.module)
+        and imported_room(found.module) not in ROOMS.get(found.importing_room, set()) | {found.importing_room}
+    ]
+    assert upward == []
+
+
+def test_the_library_knows_neither_the_command_line_nor_the_tests() -> None:
+    assert [str(found) for found in LIBRARY_IMPORTS if found.package in {"train_cli", "Testing"}] == []
+
+
+def test_what_runs_in_slicer_needs_four_packages_at_most() -> None:
+    allowed = LIGHT | {"LandmarkDetectionLib"} | sys.stdlib_module_names
+    heavy = [
+        str(found)
+        for found in LIBRARY_IMPORTS
+        if found.importing_room in LIGHT_ROOMS and found.package not in allowed
+    ]
+    assert heavy == []
+
+
+def test_slicer_and_qt_stay_in_their_rooms() -> None:
+    command_line = [found for file in (ROOT / "train_cli").rglob("*.py") for found in imports_of(file)]
+    outside = [found for found in LIBRARY_IMPORTS if found.importing_room not in SLICER_ROOMS]
+    assert [str(found) for found in (*command_line, *outside) if found.package in SLICER] == []
+
+
+def test_simpleitk_is_imported_only_where_it_is_used() -> None:
+    assert [str(found) for found in LIBRARY_IMPORTS if found.package == "SimpleITK" and found.at_import] == []
+
+
+def test_training_and_detection_import_on_a_server_without_simpleitk() -> None:
+    modules = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for room in ("training", "model", "detection")
+        for file in sorted((LIBRARY / room).rglob("*.py"))
+    ]
+    code = f"""
+import importlib, sys
+sys.modules["SimpleITK"] = None  # importing it raises ImportError
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+    assert run_python("-c", code) == ""
+
+
+def test_asking_for_help_loads_nothing_heavy() -> None:
+    code = """
+import sys
+from train_cli.app import main
+assert main(["--help"]) == 0
+heavy = {"torch", "numpy", "SimpleITK", "pandas", "matplotlib", "lightning", "pydantic"}
+print("loaded:", sorted(heavy & sys.modules.keys()))
+"""
+    assert run_python("-c", code).splitlines()[-1] == "loaded: []"
+
+
+def test_slicer_packages_every_file_of_the_library() -> None:
+    listed = re.findall(
+        r"^\s+(\S+\.py)$", (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == sorted(file.relative_to(LIBRARY).as_posix() for file in LIBRARY_FILES)
+
+
+def test_no_loose_python_file_lies_where_slicer_looks_for_modules() -> None:
+    assert list(ROOT.glob("*.py")) == []
+
+
+def test_no_file_names_a_folder_of_somebodys_machine() -> None:
+    machine = re.compile(r"(?<![\w.:/])/(?:work|home|root|Users)/\w")
+    named = [path for path in tracked_files() if machine.search(text_of(path))]
+    assert named == []
+
+
+def tracked_files() -> list[Path]:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this copy of the project is not a git checkout")
+    return [ROOT / name for name in listed.split("\0") if (ROOT / name).is_file()]
+
+
+def text_of(path: Path) -> str:
+    """The file's text, '' for a binary file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def run_python(*arguments: str) -> str:
+    """What a fresh Python prints when it runs in the project's folder; fails with its traceback."""
+    finished = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout

@@ -1,0 +1,94 @@
+"""The commands `bundle show`, `bundle verify` and `bundle export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from train_cli.console import Console
+from train_cli.options import Device, Json, Quiet, Seed
+
+EXAMPLES = """
+Examples:
+
+  train_cli bundle show run/model
+
+  train_cli bundle verify run/model
+
+  train_cli bundle export run/model --output model.zip
+"""
+
+app = typer.Typer(no_args_is_help=True, help="Look at a model, check it, or pack it.", epilog=EXAMPLES)
+
+BundleFolder = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="The model's folder.", show_default=False)
+]
+
+
+@app.command("show")
+def show(
+    bundle: BundleFolder, device: Device = "auto", seed: Seed = 0, quiet: Quiet = False, json: Json = False
+) -> None:
+    """Show what a model finds, how it was trained and how good it is."""
+    from LandmarkDetectionLib.model.bundle import load_bundle
+
+    model = load_bundle(bundle)
+    console = Console(quiet=quiet, json=json)
+    facts = {
+        "name": model.name,
+        "engine": model.engine,
+        "landmarks": len(model.table),
+        "spacing, mm": model.preparation.spacing,
+        **{f"training: {key}": value for key, value in model.training_data.items()},
+        **{f"validation: {key}": value for key, value in model.metrics.get("validation", {}).items()},
+        "licence": model.licence or "not stated",
+        "intended use": model.intended_use or "not stated",
+        "software": model.software,
+    }
+    console.result({**facts, "names": list(model.table.names)})
+    console.table(("", ""), [(key, str(value)) for key, value in facts.items()])
+    rows = [(item.label, item.name, item.pair, item.group, item.definition) for item in model.table.landmarks]
+    console.table(("label", "name", "pair", "group", "definition"), rows)
+
+
+@app.command("verify")
+def verify(
+    bundle: BundleFolder, device: Device = "auto", seed: Seed = 0, quiet: Quiet = False, json: Json = False
+) -> None:
+    """Check that a model is whole and can be used: version, fields, weights, network."""
+    import torch
+
+    from LandmarkDetectionLib.detection.detector import load_detector
+
+    load_detector(bundle, torch.device("cpu"))
+    console = Console(quiet=quiet, json=json)
+    console.result({"bundle": bundle, "whole": True})
+    console.say(f"{bundle} is whole.")
+
+
+@app.command("export")
+def export(
+    bundle: BundleFolder,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL.zip", help="The file to write.", show_default="the model's name, here"),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Check a model and pack it into one .zip file, to pass on."""
+    import torch
+
+    from LandmarkDetectionLib.detection.detector import load_detector
+    from LandmarkDetectionLib.model.bundle import pack_bundle
+
+    model = load_detector(bundle, torch.device("cpu")).bundle
+    archive = output or Path(f"{model.name}.zip")
+    pack_bundle(bundle, archive)
+    console = Console(quiet=quiet, json=json)
+    console.result({"file": archive})
+    console.say(f"Packed into {archive}.")

@@ -1,0 +1,133 @@
+"""What the commands show to people and to scripts."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any, Protocol, TypeVar
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+Item = TypeVar("Item")
+
+
+class Advance(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: int, total: int, name: str = "", /) -> None:
+        """Say how many items of how many are done, and the name of the last."""
+
+
+class Console:
+    """Results on standard output, progress and warnings on standard error.
+
+    Attributes:
+        quiet: show only errors, warnings and a `--json` result.
+        json: the one thing on standard output is the JSON object given to `result`.
+    """
+
+    def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+        self.quiet = quiet
+        self.json = json
+        self._results = RichConsole(quiet=quiet or json, highlight=False)
+        self._errors = RichConsole(stderr=True, highlight=False)
+
+    def say(self, sentence: str) -> None:
+        """A line for people."""
+        self._results.print(Text(sentence), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table for people; a column of numbers stands right-aligned."""
+        cells = list(rows)
+        table = Table()
+        for index, column in enumerate(columns):
+            numeric = all(isinstance(row[index], int | float) for row in cells)
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(_shown(cell)) for cell in row))
+        self._results.print(table)
+
+    def warn(self, sentence: str) -> None:
+        """A line about something wrong that does not stop the command; shown even when quiet."""
+        self._errors.print(Text(sentence, style="yellow"), soft_wrap=True)
+
+    def track(self, items: Sequence[Item], what: str) -> Iterator[Item]:
+        """Give `items` one by one and show how far along they are.
+
+        Args:
+            items: what to go through.
+            what: what is going on, like "Drawing masks".
+        """
+        with self._bar() as bar:
+            yield from bar.track(items, description=what)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Advance]:
+        """Show a bar that the function it gives moves."""
+        with self._bar() as bar:
+            task = bar.add_task(what, total=None)
+
+            def advance(done: int, total: int, name: str = "", /) -> None:
+                bar.update(task, completed=done, total=total, description=f"{what} {name}".strip())
+
+            yield advance
+
+    def result(self, values: Mapping[str, object]) -> None:
+        """The command's result for scripts: a JSON object on standard output, with `--json` only."""
+        if self.json:
+            print(json.dumps(_plain(values), indent=2, allow_nan=False))
+
+    def _bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self._errors,
+            disable=self.quiet,
+        )
+
+
+def allow_any_text() -> None:
+    """Let a terminal that lacks a character show its code instead, so that no path or name is an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def print_error(sentence: str) -> None:
+    """A red line on standard error."""
+    RichConsole(stderr=True).print(Text(sentence, style="bold red"), soft_wrap=True)
+
+
+def _shown(cell: object) -> str:
+    if isinstance(cell, float):
+        return "-" if math.isnan(cell) else f"{cell:.3f}"
+    return str(cell)
+
+
+def _plain(value: Any) -> Any:
+    """The same in JSON's own types: null for what is not a finite number, text for a path."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)

@@ -1,0 +1,103 @@
+"""The command `detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from LandmarkDetectionLib.data.errors import InputError
+from train_cli.console import Console
+from train_cli.options import Device, Json, Quiet, Seed, resolve_device
+
+if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.cases import Case
+    from LandmarkDetectionLib.detection.detector import Detector
+    from LandmarkDetectionLib.detection.results import CaseOutcome
+
+EXAMPLES = """
+Examples:
+
+  train_cli detect scan.nii.gz --model run/model --output detections
+
+  train_cli detect splits/test.csv --model run/model --output detections --device cuda
+"""
+
+
+def run(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="An image, a DICOM folder, a folder of images, or a split CSV.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[Path, typer.Option(metavar="BUNDLE", help="The model's folder.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")],
+    pictures: Annotated[bool, typer.Option(help="Draw CASE.png, slices through some landmarks.")] = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Find the landmarks of a model in one scan or many.
+
+    Writes CASE.mrk.json, which Slicer opens, CASE.csv, and summary.csv over
+    all cases. Coordinates are LPS millimetres in the world of the scan. A scan
+    that cannot be used is reported and the others go on; the exit code is 2.
+    """
+    from LandmarkDetectionLib.detection.detector import load_detector
+    from LandmarkDetectionLib.detection.inputs import find_inputs
+    from LandmarkDetectionLib.detection.results import write_summary
+
+    console = Console(quiet=quiet, json=json)
+    cases = find_inputs(source)
+    detector = load_detector(model, resolve_device(device))
+    outcomes = []
+    for number, case in enumerate(cases, start=1):
+        outcomes.append(
+            detect_case(detector, case, output, f"{case.name} ({number} of {len(cases)})", console, pictures)
+        )
+        write_summary(outcomes, output)
+    failed = {outcome.case: outcome.error for outcome in outcomes if outcome.error}
+    console.result({"cases": [outcome.case for outcome in outcomes], "output": output, "failed": failed})
+    _show(outcomes, console)
+    console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
+    if failed:
+        raise typer.Exit(2)
+
+
+def detect_case(
+    detector: Detector, case: Case, output: Path, what: str, console: Console, pictures: bool
+) -> CaseOutcome:
+    """Detect in one case and write its files; a wrong input is reported, not raised."""
+    from LandmarkDetectionLib.data.volume import read_volume
+    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, write_case
+
+    try:
+        with console.progress(what) as advance:
+            volume = read_volume(case.image_path)
+            detections = detector.detect(
+                volume, progress=lambda stage, fraction: advance(round(100 * fraction), 100, stage)
+            )
+        result = CaseDetections(case.name, detections)
+        write_case(result, output)
+        if pictures:
+            from LandmarkDetectionLib.evaluation.figures import draw_case
+
+            draw_case(volume, None, result, output / f"{case.name}.png")
+    except InputError as error:
+        console.warn(str(error))
+        return CaseOutcome(case.name, case.image_path, None, str(error))
+    return CaseOutcome(case.name, case.image_path, result)
+
+
+def _show(outcomes: list[CaseOutcome], console: Console) -> None:
+    rows = []
+    for outcome in outcomes:
+        statuses = [item.status for item in outcome.result.detections] if outcome.result else []
+        counts = [statuses.count(status) for status in ("found", "uncertain", "absent")]
+        rows.append((outcome.case, *counts, "failed" if outcome.error else ""))
+    console.table(("case", "found", "uncertain", "absent", ""), rows)

@@ -1,0 +1,97 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from LandmarkDetectionLib.data.errors import InputError
+from train_cli.batch import Batch
+from train_cli.console import Console
+from train_cli.options import Device, Json, Quiet, Seed
+
+if TYPE_CHECKING:
+    from LandmarkDetectionLib.evaluation.metrics import Evaluation
+
+EXAMPLES = """
+Examples:
+
+  train_cli evaluate splits/test.csv --detections detections --output evaluation
+
+  train_cli evaluate splits/test.csv --detections detections --output evaluation --radii 2,2.5,3,4
+"""
+
+
+def run(
+    split: Annotated[Path, typer.Argument(metavar="SPLIT.csv", help="The cases and their true landmarks.")],
+    detections: Annotated[Path, typer.Option(metavar="DIR", help="The folder that detect wrote.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where the numbers and plots go.")],
+    radii: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM,MM,..",
+            help="Radii of the success detection rate, mm.",
+            show_default="by the size of the anatomy; 2,2.5,3,4 for human heads",
+        ),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Compare detections with the true landmarks.
+
+    Writes metrics.json, per_landmark.csv, per_case.csv, points.csv, the
+    cumulative error curve errors.png, and landmarks.png.
+
+    Landmarks are paired by name. A case without detections counts as missed in
+    all its landmarks; it is reported, and the exit code is 2.
+    """
+    from LandmarkDetectionLib.data.cases import case_landmarks, find_table
+    from LandmarkDetectionLib.detection.results import read_case
+    from LandmarkDetectionLib.evaluation.files import write_evaluation
+    from LandmarkDetectionLib.evaluation.metrics import evaluate
+
+    limits = parse_radii(radii)
+    console = Console(quiet=quiet, json=json)
+    batch = Batch(split, console)
+    table = find_table(split, batch.cases)
+    truths = batch.each("Reading landmarks", lambda case: case_landmarks(case, table))
+    results = batch.each("Reading detections", lambda case: read_case(detections, case.name))
+    evaluation = evaluate(truths, results, radii=limits, seed=seed)
+    write_evaluation(evaluation, output)
+
+    console.result({**evaluation.metrics, "output": output, "failed": batch.failures})
+    _show(evaluation, console)
+    console.say(f"Written to {output}: metrics.json, per_landmark.csv, per_case.csv, errors.png.")
+    batch.end()
+
+
+def parse_radii(text: str | None) -> list[float] | None:
+    """The lengths in "0.1,0.2"; None stands for the default ones.
+
+    Raises:
+        InputError: if a part is not a number.
+    """
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"--radii {text}: give lengths in mm with commas between, like 2,2.5,3,4."
+        ) from error
+
+
+def _show(evaluation: Evaluation, console: Console) -> None:
+    metrics = evaluation.metrics
+    error, presence = metrics["mre_mm"], metrics["presence"]
+    low, high = error["ci95"]
+    rows = [
+        ("mean error, mm", f"{error['mean']:.3f} (95 % interval {low:.3f} to {high:.3f})"),
+        ("median error, mm", f"{error['median']:.3f}"),
+        *((f"within {radius} mm", f"{rate:.1%}") for radius, rate in metrics["sdr"].items()),
+        ("missed", f"{metrics['missed']} of {metrics['n_points']}"),
+        ("found where absent", f"{presence['fp']} of {presence['fp'] + presence['tn']}"),
+    ]
+    console.table((f"{metrics['n_cases']} cases, {metrics['n_landmarks']} landmarks", ""), rows)

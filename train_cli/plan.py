@@ -1,0 +1,83 @@
+"""The command `plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from LandmarkDetectionLib.data.errors import InputError
+from train_cli.console import Console
+from train_cli.options import Device, Json, Quiet, Seed, resolve_device
+
+EXAMPLES = """
+Examples:
+
+  train_cli plan splits/train.csv splits/val.csv --output config.yaml
+
+  train_cli plan splits/train.csv --output config.yaml --hours 8 --name mouse-skull
+"""
+
+ENGINES = ("dense",)
+
+
+def run(
+    train: Annotated[Path, typer.Argument(metavar="TRAIN.csv", help="The training cases.")],
+    val: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[VAL.csv]", help="The validation cases; they choose the best epoch.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="config.yaml", help="The configuration to write.")] = Path(
+        "config.yaml"
+    ),
+    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="The method.")] = "dense",
+    name: Annotated[
+        str | None, typer.Option(help="The model's name.", show_default="the name of TRAIN.csv's folder")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Train for at most about this long on this machine.",
+            show_default="what the data needs",
+        ),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Measure the cases and this machine, and write a complete configuration.
+
+    Chooses voxel spacing, crop, radii, intensity window, augmentation, batch
+    and epochs, and says why. Every value in config.yaml has its meaning beside
+    it; edit what you like. The landmark table that is trained, with its
+    left-right pairs, is written beside it.
+    """
+    from LandmarkDetectionLib.data.table import write_table
+    from LandmarkDetectionLib.training.config import write_config
+    from LandmarkDetectionLib.training.plan import make_plan
+
+    if engine not in ENGINES:
+        raise InputError(f"--engine {engine}: there is no such engine; use {' or '.join(ENGINES)}.")
+    console = Console(quiet=quiet, json=json)
+    plan = make_plan(
+        train,
+        val,
+        output,
+        name=name or train.resolve().parent.name or train.stem,
+        device=resolve_device(device),
+        hours=hours,
+        seed=seed,
+        progress=lambda cases: console.track(cases, "Measuring cases"),
+    )
+    if plan.config.data.landmarks is not None:
+        write_table(plan.table, plan.config.data.landmarks)
+    write_config(plan.config, output, header="\n".join(plan.reasons))
+    console.result({"config": output, "reasons": list(plan.reasons)})
+    for reason in plan.reasons:
+        console.say(reason)
+    console.say(f"Written to {output}; next: train_cli train {output} --output RUN")

@@ -1,0 +1,89 @@
+"""The command `split`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from LandmarkDetectionLib.data.errors import InputError
+from train_cli.console import Console
+from train_cli.options import Device, Json, Quiet, Seed
+
+if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.cases import Case
+
+EXAMPLES = """
+Examples:
+
+  train_cli split masks/cases.csv --output splits
+
+  train_cli split masks/cases.csv --output splits --val 0.1 --test 0.3 --seed 7
+
+  train_cli split masks/cases.csv --output folds --folds 5 --group patient
+"""
+
+
+def run(
+    cases: Annotated[Path, typer.Argument(metavar="CASES.csv", help="The cases to divide.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where train.csv, val.csv and test.csv go.")],
+    val: Annotated[float, typer.Option(min=0, max=1, help="Fraction of the cases for validation.")] = 0.2,
+    test: Annotated[
+        float, typer.Option(min=0, max=1, help="Fraction of the cases for test; --folds decides it itself.")
+    ] = 0.2,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Write K folds, fold_0 to fold_K-1, each with its own test cases."),
+    ] = None,
+    group: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Cases alike in this column stay in one part.")
+    ] = "group",
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Divide cases for training, validation and test.
+
+    Cases of one group (a patient, a family) stay together. The same seed gives
+    the same division, whatever the order of the cases.
+    """
+    from LandmarkDetectionLib.data.cases import GROUP, find_table, read_split
+    from LandmarkDetectionLib.data.splits import k_folds, split_by_group, write_folds, write_splits
+
+    console = Console(quiet=quiet, json=json)
+    listed = read_split(cases, supervised=True)
+    if group != GROUP:
+        listed = group_by(listed, cases, group)
+    table = find_table(cases, listed)
+    if folds is None:
+        parts = split_by_group(listed, val=val, test=test, seed=seed)
+        divisions, files = [parts], write_splits(parts, output, table)
+    else:
+        divisions = k_folds(listed, folds=folds, seed=seed, val=val)
+        files = write_folds(divisions, output, table)
+    counts = [{part: len(inside) for part, inside in parts.items()} for parts in divisions]
+    console.result({"files": files, "counts": counts})
+    console.table(("fold", *counts[0]), ([number, *count.values()] for number, count in enumerate(counts)))
+    console.say(f"Written to {output}.")
+
+
+def group_by(cases: Sequence[Case], path: Path, column: str) -> list[Case]:
+    """The cases with their group taken from another column of their CSV.
+
+    Raises:
+        InputError: if there is no such column.
+    """
+    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+    if column not in (reader.fieldnames or ()):
+        raise InputError(
+            f"{path}: --group names the column '{column}', which is not there; add it or name another."
+        )
+    groups = {unicodedata.normalize("NFC", row["image_name"].strip()): row[column] or "" for row in reader}
+    return [replace(case, group=groups[case.name].strip()) for case in cases]
