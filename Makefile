@@ -1,6 +1,6 @@
 # make demo   the whole loop on synthetic skulls: masks, split, training, detection, evaluation
 # make test   style, types and tests
-# Both set up .venv by themselves; all they need is Python >= 3.10 with venv, and make.
+# Both set up .venv by themselves; all they need is Python >= 3.11 with venv, and make.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -42,7 +42,9 @@ def run(
         run_step(program, [*arguments, *flags])
     pictures = draw_pictures(output)
     markups = sorted((output / "detections").glob("*.mrk.json"))
-    console.result({"metrics": output / "evaluation" / "metrics.json", "markups": markups, "pictures": pictures})
+    console.result(
+        {"metrics": output / "evaluation" / "metrics.json", "markups": markups, "pictures": pictures}
+    )
     console.say("\nOpen in Slicer, with the image of the same name in data/images:")
     for path in markups:
         console.say(f"  {path}")
@@ -59,14 +61,34 @@ def steps(output: Path, *, cases: int, minutes: float, device: str, seed: int) -
     lines: list[list[str | Path]] = [
         ["phantom", data, "--cases", str(cases), "--seed", str(seed)],
         ["masks", data / "cases.csv", "--output", masks],
-        ["split", masks / "cases.csv", "--output", splits, "--val", "0.15", "--test", "0.2", "--seed", str(seed)],
+        [
+            "split",
+            masks / "cases.csv",
+            "--output",
+            splits,
+            "--val",
+            "0.15",
+            "--test",
+            "0.2",
+            "--seed",
+            str(seed),
+        ],
         ["check", splits / "train.csv", splits / "val.csv", splits / "test.csv"],
         [
             *("plan", splits / "train.csv", splits / "val.csv", "--output", config, "--name", "demo"),
             *("--hours", f"{minutes / 60:.4f}", *computing),
         ],
         ["train", config, "--output", run_folder, *computing],
-        ["detect", splits / "test.csv", "--model", run_folder / "model", "--output", detections, "--device", device],
+        [
+            "detect",
+            splits / "test.csv",
+            "--model",
+            run_folder / "model",
+            "--output",
+            detections,
+            "--device",
+            device,
+        ],
         ["evaluate", splits / "test.csv", "--detections", detections, "--output", output / "evaluation"],
     ]
     return ([str(word) for word in line] for line in lines)
@@ -93,7 +115,10 @@ def draw_pictures(output: Path) -> list[Path]:
     for case in cases:
         path = output / "pictures" / f"{case.name}.png"
         draw_case(
-            read_volume(case.image_path), case_landmarks(case, table), read_case(output / "detections", case.name), path
+            read_volume(case.image_path),
+            case_landmarks(case, table),
+            read_case(output / "detections", case.name),
+            path,
         )
         pictures.append(path)
     return pictures

@@ -48,6 +48,7 @@ def run(
     all cases. Coordinates are LPS millimetres in the world of the scan. A scan
     that cannot be used is reported and the others go on; the exit code is 2.
     """
+    from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
     from LandmarkDetectionLib.detection.inputs import find_inputs
     from LandmarkDetectionLib.detection.results import write_summary
@@ -55,6 +56,7 @@ def run(
     console = Console(quiet=quiet, json=json)
     cases = find_inputs(source)
     detector = load_detector(model, resolve_device(device))
+    make_folder(output)
     outcomes = []
     for number, case in enumerate(cases, start=1):
         outcomes.append(

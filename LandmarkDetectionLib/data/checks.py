@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ class _Scan:
     """What is kept of an image: its frame and two fingerprints of its voxels.
 
     Attributes:
-        frame: the geometry.
+        frame: the geometry of the upright array.
         stored: of the array as it lies in the file.
         upright: of the array turned so that its axes run as near as can be along those of the world: the same
             for one scan stored in any axis order.
@@ -77,6 +77,10 @@ class _Scan:
     frame: Frame
     stored: bytes
     upright: bytes
+
+    def agrees_with(self, other: _Scan) -> bool:
+        """Whether both show the same values in the same places of the world."""
+        return self.upright == other.upright and self.frame.agrees_with(other.frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +107,8 @@ def check_splits(paths: Sequence[Path], *, progress: Progress | None = None) -> 
         progress: called after each case with the number done, the number of all, and the case's name.
 
     Returns:
-        the findings, errors first, in the order of the splits. Kinds: name, file, image, landmarks, label,
-        frame, position, outside, flat, names, group, duplicate, scale, mirrored, swapped, outlier.
+        the findings, errors first, in the order of the splits. Kinds: name, file, image, landmarks, mask,
+        label, frame, position, outside, flat, names, group, duplicate, scale, mirrored, swapped, outlier.
 
     Raises:
         InputError: if a CSV itself or a landmark table cannot be read.
@@ -231,7 +235,8 @@ def _contrasts(image: Volume, landmarks: LandmarkSet) -> NDArray[np.float64]:
 
 
 def _scan(image: Volume) -> _Scan:
-    return _Scan(image.frame, _fingerprint(image.voxels), _fingerprint(to_canonical(image).voxels))
+    upright = to_canonical(image)
+    return _Scan(upright.frame, _fingerprint(image.voxels), _fingerprint(upright.voxels))
 
 
 def _fingerprint(voxels: NDArray[np.generic]) -> bytes:
@@ -266,12 +271,9 @@ def _duplicate_images(examined: Iterable[_Examined]) -> Iterator[Finding]:
             continue
         twin = seen.get(item.scan.stored) or seen.get(item.scan.upright)
         if twin is not None and twin.scan is not None and twin.row.case.name != item.row.case.name:
-            same_place = twin.scan.frame.agrees_with(item.scan.frame)
-            how = "the same image" if same_place else "the same voxels in another frame"
-            message = (
-                f"{item.row.place}: '{item.row.case.name}' is {how} as '{twin.row.case.name}' "
-                f"({twin.row.place}); remove one of the two."
-            )
+            name, other = item.row.case.name, f"'{twin.row.case.name}' ({twin.row.place})"
+            how = "is the image" if twin.scan.agrees_with(item.scan) else "has, in another frame, the voxels"
+            message = f"{item.row.place}: '{name}' {how} of {other}; remove one of the two."
             yield Finding("error", "duplicate", item.row.case.name, item.row.place, message)
         seen.setdefault(item.scan.stored, item)
         seen.setdefault(item.scan.upright, item)
@@ -279,42 +281,48 @@ def _duplicate_images(examined: Iterable[_Examined]) -> Iterator[Finding]:
 
 def _differing_names(examined: Iterable[_Examined]) -> Iterator[Finding]:
     """Names that some cases have and others lack, and names that seem to be spellings of one."""
-    known = {
-        item.row.place: (item, set(item.landmarks.names)) for item in examined if item.landmarks is not None
-    }
-    names = _all_names(examined)
-    holders = {name: [place for place, (_, has) in known.items() if name in has] for name in names}
-    spellings: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        spellings[_plain(name)].append(name)
-    doubtful = set()
-    for alike in spellings.values():
-        places = [place for name in alike for place in holders[name]]
-        if len(alike) > 1 and len(set(places)) == len(places):
-            doubtful |= set(alike)
-            rarest = min(alike, key=lambda name: len(holders[name]))
-            place = holders[rarest][0]
-            message = f"{place}: {_listed(alike)} look like one landmark spelled differently; use one name."
-            yield Finding("error", "names", known[place][0].row.case.name, place, message)
+    known = [item for item in examined if item.landmarks is not None]
+    holders: defaultdict[str, list[_Examined]] = defaultdict(list)
+    for item in known:
+        for name in _names(item):
+            holders[name].append(item)
+    spellings = _spellings(holders)
+    for alike in spellings:
+        rarest = min(alike, key=lambda name: len(holders[name]))
+        case, place = holders[rarest][0].row.case, holders[rarest][0].row.place
+        message = f"{place}: {_listed(alike)} look like one landmark spelled differently; use one name."
+        yield Finding("error", "names", case.name, place, message)
+    doubtful = {name for alike in spellings for name in alike}
     lacking: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name in names:
+    for name in sorted(holders, key=natural_key):
         if name not in doubtful and len(holders[name]) < len(known):
-            lacking[tuple(place for place in known if place not in holders[name])].append(name)
-    for absent_from, missing in lacking.items():
-        cases = [known[place][0].row.case.name for place in absent_from]
+            lacking[tuple(item.row.case.name for item in known if name not in _names(item))].append(name)
+    for cases, missing in lacking.items():
         message = (
             f"{_listed(missing)}: not in {_listed(cases)} ({len(cases)} of {len(known)} cases); "
             "place it there, or mark it absent."
         )
-        yield Finding("warning", "names", cases[0] if len(cases) == 1 else "", absent_from[0], message)
+        yield Finding("warning", "names", cases[0] if len(cases) == 1 else "", "", message)
+
+
+def _spellings(holders: Mapping[str, Sequence[_Examined]]) -> list[list[str]]:
+    """Groups of names that differ in case, spaces and punctuation only and never meet in one case."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in sorted(holders, key=natural_key):
+        plain = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+        groups[plain or name].append(name)
+
+    def meet(names: Sequence[str]) -> bool:
+        places = [item.row.place for name in names for item in holders[name]]
+        return len(set(places)) < len(places)
+
+    return [names for names in groups.values() if len(names) > 1 and not meet(names)]
 
 
 def _odd_landmarks(examined: Iterable[_Examined]) -> Iterator[Finding]:
     """What only the comparison with the other cases shows."""
     items = [item for item in examined if item.landmarks is not None]
-    names = _all_names(items)
-    if not names:
-        return
+    names = sorted({name for item in items for name in _names(item)}, key=natural_key)
     column = {name: index for index, name in enumerate(names)}
     shapes = np.full((len(items), len(names), 3), np.nan)
     contrasts = np.full((len(items), len(names)), np.nan)
@@ -323,42 +331,35 @@ def _odd_landmarks(examined: Iterable[_Examined]) -> Iterator[Finding]:
             columns = [column[name] for name in item.landmarks.names]
             shapes[row, columns] = item.landmarks.positions
             contrasts[row, columns] = np.nan if item.contrasts is None else item.contrasts
+    told: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
     for oddity in shape_oddities(shapes):
-        place, case = items[oddity.case].row.place, items[oddity.case].row.case
-        what = _describe(oddity, [names[landmark] for landmark in oddity.landmarks])
-        message = f"{place}: in '{case.name}' {what}."
-        yield Finding("warning", oddity.kind, case.name, place, message)
+        told[oddity.case, oddity.kind].append(_describe(oddity, names))
     for row, landmark in flat_landmarks(contrasts):
-        place, case = items[row].row.place, items[row].row.case
-        message = (
-            f"{place}: in '{case.name}' the image around {names[landmark]} is flat, where other cases "
-            "show a structure; look whether the landmark lies on it."
-        )
-        yield Finding("warning", "flat", case.name, place, message)
+        told[row, "flat"].append(names[landmark])
+    for (row, kind), what in told.items():
+        case, place = items[row].row.case, items[row].row.place
+        message = f"{place}: in '{case.name}' {_ODD[kind].format(_listed(what))}."
+        yield Finding("warning", kind, case.name, place, message)
+
+
+_ODD = {
+    "scale": "the landmarks are {} as far apart as in the others; check that they are in mm",
+    "mirrored": "the landmarks fit {} better when mirrored; check the axes, and left and right",
+    "swapped": "{} seem exchanged; look which is which",
+    "outlier": "landmarks are not where the other cases have them: {}; look whether they are right",
+    "flat": "the image is flat around {}, where other cases show a structure; look whether it lies on it",
+}
 
 
 def _describe(oddity: Oddity, names: Sequence[str]) -> str:
-    if oddity.kind == "scale":
-        return f"the landmarks are {oddity.amount:.3g} times as far apart as in others; check the unit, mm"
-    if oddity.kind == "mirrored":
-        return (
-            "the landmarks are mirrored; check the axes of the file, or whether left and right are exchanged"
-        )
-    if oddity.kind == "swapped":
-        return f"{names[0]} and {names[1]} seem exchanged; look which is which"
-    return (
-        f"{names[0]} lies {oddity.amount:.3g} mm from where the other cases have it; look whether it is right"
-    )
+    if not oddity.landmarks:
+        return f"{oddity.amount:.2g} times"
+    concerned = " and ".join(names[landmark] for landmark in oddity.landmarks)
+    return f"{concerned} ({oddity.amount:.2g} mm off)" if oddity.kind == "outlier" else concerned
 
 
-def _all_names(examined: Iterable[_Examined]) -> list[str]:
-    names = {name for item in examined if item.landmarks is not None for name in item.landmarks.names}
-    return sorted(names, key=natural_key)
-
-
-def _plain(name: str) -> str:
-    """The name without case, spaces and punctuation."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+def _names(item: _Examined) -> tuple[str, ...]:
+    return () if item.landmarks is None else item.landmarks.names
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ class Normaliser:
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"the window's low end {self.low} must be below its high end {self.high}")
-        if self.kind == "adaptive" and not (0 <= self.low and self.high <= 100):
+        if self.kind == "adaptive" and (self.low < 0 or self.high > 100):
             raise ValueError("an adaptive window is given in percentiles from 0 to 100")
 
     def __call__(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
@@ -36,5 +36,8 @@ class Normaliser:
         if self.kind == "adaptive":
             low, high = np.percentile(voxels, [self.low, self.high])
         width = max(float(high - low), np.finfo(np.float32).tiny)
-        scaled = (voxels.astype(np.float32) - np.float32(low)) * np.float32(2 / width) - np.float32(1)
+        with np.errstate(
+            over="ignore"
+        ):  # where the window is a single value, all else lies infinitely far out
+            scaled = (voxels.astype(np.float32) - np.float32(low)) * np.float32(2 / width) - np.float32(1)
         return np.clip(scaled, -1, 1)

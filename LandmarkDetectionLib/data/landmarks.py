@@ -46,7 +46,7 @@ class LandmarkSet:
     @property
     def present(self) -> NDArray[np.bool_]:
         """Which landmarks have a position, shape (N,)."""
-        return np.isfinite(self.positions).all(axis=1)
+        return np.asarray(np.isfinite(self.positions).all(axis=1))
 
     def positions_of(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Positions in the order of `names`, (len(names), 3); NaN where absent or not in the set."""

@@ -66,15 +66,17 @@ def shape_oddities(shapes: ArrayLike) -> list[Oddity]:
         what is odd, by case. Nothing with fewer than `MIN_CASES` cases of `MIN_POINTS` landmarks.
     """
     cases = np.asarray(shapes, dtype=np.float64)
-    usable = np.flatnonzero(np.isfinite(cases).all(axis=2).sum(axis=1) >= MIN_POINTS)
+    complete = np.flatnonzero(np.isfinite(cases).all(axis=2).sum(axis=1) >= MIN_POINTS).tolist()
+    collapsed = [row for row in complete if (np.nanmax(cases[row], 0) == np.nanmin(cases[row], 0)).all()]
+    usable = [row for row in complete if row not in collapsed]
     if len(usable) < MIN_CASES:
         return []
     mean = mean_shape(cases[usable])
-    attempts = {row: _fit(cases[row], mean) for row in usable.tolist()}
+    attempts = {row: _fit(cases[row], mean) for row in usable}
     fits = {row: fit for row, fit in attempts.items() if fit is not None}
     misfit = {row: _misfit(fit, cases[row], mean) for row, fit in fits.items()}
     usual = max(float(np.median(list(misfit.values()))), _LEAST_SPREAD * _size(mean))
-    found = list(_other_sizes(fits))
+    found = [Oddity("scale", row, (), 0.0) for row in collapsed] + list(_other_sizes(fits))
     mirrored = list(_mirrored(cases, mean, misfit, usual))
     found += mirrored
     upright = [row for row in fits if row not in {oddity.case for oddity in mirrored}]
@@ -107,7 +109,7 @@ def flat_landmarks(contrasts: ArrayLike) -> list[tuple[int, int]]:
 
 
 def _fit(case: Array, mean: Array) -> Similarity | None:
-    """None where too few points are in the mean or all lie in one spot."""
+    """None where the case has too few points in common with the others."""
     try:
         return fit_robustly(case, mean)
     except ValueError:
@@ -118,9 +120,9 @@ def _misfit(fit: Similarity, case: Array, mean: Array) -> float:
     return float(np.sqrt(np.nanmean(((fit.apply(case) - mean) ** 2).sum(axis=1))))
 
 
-def _size(mean: Array) -> float:
+def _size(points: Array) -> float:
     """RMS distance of the points from their centre."""
-    return float(np.sqrt(np.nanmean(((mean - np.nanmean(mean, axis=0)) ** 2).sum(axis=1))))
+    return float(np.sqrt(np.nanmean(((points - np.nanmean(points, axis=0)) ** 2).sum(axis=1))))
 
 
 def _scale_to_case(fit: Similarity) -> float:

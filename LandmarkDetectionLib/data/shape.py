@@ -106,7 +106,8 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
     wrong points or cases do not bend it.
 
     Args:
-        shapes: (M, N, 3) mm; a row of NaN is a missing point.
+        shapes: (M, N, 3) mm; a row of NaN is a missing point. A shape of fewer than three points, or with all
+            in one spot, does not count.
         iterations: at most so many rounds.
 
     Returns:
@@ -114,13 +115,14 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
         shape has together with three points of the others.
 
     Raises:
-        ValueError: if no shape has three points.
+        ValueError: if no shape counts.
     """
-    cases = np.asarray(shapes, dtype=np.float64)
+    cases = np.array(shapes, dtype=np.float64)
+    cases[[not _has_shape(case) for case in cases]] = np.nan
     known = _known(cases)
-    if not len(cases) or known.sum(axis=1).max() < 3:
+    if not known.any():
         raise ValueError("a mean shape needs a shape with three points")
-    mean = cases[int(known.sum(axis=1).argmax())]
+    mean = _centred(cases[int(known.sum(axis=1).argmax())])
     weights = known.astype(np.float64)
     for _ in range(iterations):
         fits = [_fit_or_none(case, mean, weight) for case, weight in zip(cases, weights, strict=True)]
@@ -128,15 +130,14 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
         for row, fit in enumerate(fits):
             if fit is not None:
                 aligned[row] = fit.apply(cases[row])
-        enlarged = np.median([np.log(fit.scale) for fit in fits if fit is not None])
-        previous, mean = mean, _weighted_mean(aligned, weights) / np.exp(enlarged)
-        apart = np.linalg.norm(aligned / np.exp(enlarged) - mean, axis=2)
+        average = _weighted_mean(aligned, weights)
+        apart = np.linalg.norm(aligned - average, axis=2)
         weights = np.where(np.isfinite(apart), robust_weights(apart), known)
-        if (_known(mean) == _known(previous)).all() and np.nanmax(np.abs(mean - previous)) < 1e-9 * np.nanmax(
-            np.abs(mean)
-        ):
+        enlarged = np.median([np.log(fit.scale) for fit in fits if fit is not None])
+        previous, mean = mean, _centred(average) / np.exp(enlarged)
+        if np.allclose(mean, previous, rtol=0, atol=1e-6 * float(np.nanmax(mean)), equal_nan=True):
             break
-    first = next(row for row, case in enumerate(cases) if _shared(case, mean) >= 3)
+    first = next(row for row, fit in enumerate(fits) if fit is not None)
     return fit_similarity(mean, cases[first], weights[first], scale=False).apply(mean)
 
 
@@ -281,9 +282,9 @@ def _match(points: Array, point: Array, normal: Array, pairs: dict[int, int], re
         order[row] = partner
         left[row], left[:, row] = np.inf, np.inf
     while left.min() <= reach:
-        row, partner = np.unravel_index(left.argmin(), left.shape)
-        order[row], order[partner] = partner, row
-        left[[row, partner]], left[:, [row, partner]] = np.inf, np.inf
+        nearest = divmod(int(left.argmin()), len(points))
+        order[list(nearest)] = nearest[::-1]
+        left[list(nearest)], left[:, list(nearest)] = np.inf, np.inf
     residuals = apart[np.arange(len(points)), order]
     alone = order == np.arange(len(points))
     return Symmetry(normal, point, order.tolist(), residuals, alone & (residuals > reach))
@@ -319,12 +320,23 @@ def _known(points: Array) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(points).all(axis=-1))
 
 
-def _shared(shape: Array, other: Array) -> int:
-    return int((_known(shape) & _known(other)).sum())
+def _centred(points: Array) -> Array:
+    centred: Array = points - points[_known(points)].mean(axis=0)
+    return centred
+
+
+def _has_shape(points: Array) -> bool:
+    known = points[_known(points)]
+    return len(known) >= 3 and bool((known != known[0]).any())
 
 
 def _fit_or_none(shape: Array, mean: Array, weights: Array) -> Similarity | None:
-    return fit_similarity(shape, mean, weights) if _shared(shape, mean) >= 3 else None
+    """None where shape and mean have too little in common."""
+    return (
+        fit_similarity(shape, mean, weights)
+        if _has_shape(np.where(_known(mean)[:, None], shape, np.nan))
+        else None
+    )
 
 
 def _weighted_mean(aligned: Array, weights: Array) -> Array:

@@ -76,7 +76,9 @@ def read_table(path: Path) -> LandmarkTable:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: there is no such landmark table; give the landmarks.csv made with the masks.")
+        raise InputError(
+            f"{path}: there is no such landmark table; give the landmarks.csv made with the masks."
+        )
     rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
     for column in ("name", "label"):
         if column not in (rows.fieldnames or ()):
@@ -90,7 +92,8 @@ def read_table(path: Path) -> LandmarkTable:
             raise InputError(
                 f"{path}, line {line}: the label '{cells['label']}' is not a whole number; use 1 to {MAX_LABEL}."
             ) from error
-        landmarks.append(Landmark(cells["name"], label, cells["pair"], cells["group"], cells["definition"]))
+        name, _, *rest = (cells[column] for column in COLUMNS)
+        landmarks.append(Landmark(name, label, *rest))
     try:
         return LandmarkTable(tuple(landmarks))
     except InputError as error:
@@ -116,7 +119,9 @@ def _validate(landmarks: tuple[Landmark, ...]) -> None:
     ):
         value, count = Counter(values).most_common(1)[0]
         if count > 1:
-            raise InputError(f"the {what} '{value}' stands {count} times; every landmark needs a {what} of its own.")
+            raise InputError(
+                f"the {what} '{value}' stands {count} times; every landmark needs a {what} of its own."
+            )
     partner = {landmark.name: landmark.pair for landmark in landmarks}
     for landmark in landmarks:
         if not landmark.name:

@@ -41,7 +41,10 @@ def calibrate(names: Sequence[str], errors: NDArray[np.float64], coverage: float
     radius = conformal_radius(pooled, coverage)
     if not np.isfinite(radius):
         return None
-    own = {name: conformal_radius(column[np.isfinite(column)], coverage) for name, column in zip(names, errors.T, strict=True)}
+    own = {
+        name: conformal_radius(column[np.isfinite(column)], coverage)
+        for name, column in zip(names, errors.T, strict=True)
+    }
     return Calibration(
         coverage=coverage,
         radius_mm=radius,

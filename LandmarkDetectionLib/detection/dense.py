@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ def find_landmarks(
     bounds = np.searchsorted(probabilities.landmark, np.arange(landmarks + 1))
     return [
         _read_peak(probabilities.voxel[start:stop], probabilities.probability[start:stop], volume, settings)
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in pairwise(bounds.tolist())
     ]
 
 
@@ -123,7 +124,9 @@ def classify_voxels(
     corners = list(_window_corners(shape, window, settings.overlap))
     for done, corner in enumerate(corners, start=1):
         part = tuple(slice(start, start + size) for start, size in zip(corner, window, strict=True))
-        inside = tuple(slice(0, size - start) for start, size in zip(corner, volume.voxels.shape, strict=True))
+        inside = tuple(
+            slice(0, size - start) for start, size in zip(corner, volume.voxels.shape, strict=True)
+        )
         total[part] += blend[inside]
         tensor = torch.from_numpy(np.ascontiguousarray(image[part]))[None, None].to(device)
         pieces.append(_likely_voxels(_probabilities(network, tensor), blend, corner, volume.voxels.shape))
@@ -133,7 +136,10 @@ def classify_voxels(
 
 def _probabilities(network: nn.Module, window: Tensor) -> Tensor:
     """Landmark probabilities (K, Z, Y, X) of one window (1, 1, Z, Y, X)."""
-    with torch.inference_mode(), torch.autocast(window.device.type, torch.bfloat16, enabled=has_bf16(window.device)):
+    with (
+        torch.inference_mode(),
+        torch.autocast(window.device.type, torch.bfloat16, enabled=has_bf16(window.device)),
+    ):
         logits = network(window.contiguous(memory_format=torch.channels_last_3d))
     return torch.softmax(logits[0].float(), dim=0)[1:]
 
@@ -141,7 +147,7 @@ def _probabilities(network: nn.Module, window: Tensor) -> Tensor:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
@@ -165,7 +171,9 @@ def _blended(
     pieces: list[tuple[NDArray[np.int64], NDArray[np.float32]]], total: NDArray[np.float32]
 ) -> SparseProbabilities:
     keys, position = np.unique(np.concatenate([key for key, _ in pieces]), return_inverse=True)
-    weighted = np.bincount(position, weights=np.concatenate([value for _, value in pieces]), minlength=len(keys))
+    weighted = np.bincount(
+        position, weights=np.concatenate([value for _, value in pieces]), minlength=len(keys)
+    )
     landmark, voxel = np.divmod(keys, total.size)
     return SparseProbabilities(landmark, voxel, (weighted / total.ravel()[voxel]).astype(np.float32))
 
@@ -246,4 +254,4 @@ def _gaussian_window(window: NDArray[np.int64]) -> NDArray[np.float32]:
     """Weights that trust the middle of a window most, and its border a little."""
     profiles = [np.exp(-8 * ((np.arange(size) - (size - 1) / 2) / size) ** 2) for size in window]
     weights = profiles[0][:, None, None] * profiles[1][:, None] * profiles[2]
-    return np.maximum(weights, _WINDOW_EDGE).astype(np.float32)
+    return np.asarray(np.maximum(weights, _WINDOW_EDGE), dtype=np.float32)

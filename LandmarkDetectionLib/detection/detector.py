@@ -13,7 +13,13 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.dense import DenseSettings, Peak, find_landmarks
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.detection.results import Detection
-from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, Bundle, load_bundle, load_weights
+from LandmarkDetectionLib.model.bundle import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    load_bundle,
+    load_weights,
+)
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 
 
@@ -36,7 +42,8 @@ def load_detector(folder: Path, device: torch.device) -> Detector:
     bundle = load_bundle(folder)
     if bundle.engine != "dense":
         raise InputError(
-            f"{Path(folder) / DESCRIPTION_FILE}: the engine '{bundle.engine}' is not known; update the program."
+            f"{Path(folder) / DESCRIPTION_FILE}: the engine '{bundle.engine}' is not known; "
+            "update the program."
         )
     return DenseDetector(bundle, Path(folder), device)
 
@@ -52,7 +59,8 @@ class DenseDetector:
             network = VNet(VNetSettings(classes=len(bundle.table) + 1, **bundle.network))
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{folder / DESCRIPTION_FILE}: 'network' or 'detection' is wrong ({error}); export the model again."
+                f"{folder / DESCRIPTION_FILE}: 'network' or 'detection' is wrong ({error}); "
+                "export the model again."
             ) from error
         try:
             network.load_state_dict(load_weights(folder))
@@ -67,9 +75,16 @@ class DenseDetector:
         progress("prepare", 0.0)
         prepared = self.bundle.preparation(volume)
         peaks = find_landmarks(
-            self.network, prepared, self.settings, len(self.bundle.table), device=self.device, progress=progress
+            self.network,
+            prepared,
+            self.settings,
+            len(self.bundle.table),
+            device=self.device,
+            progress=progress,
         )
-        return tuple(self._judge(name, peak) for name, peak in zip(self.bundle.table.names, peaks, strict=True))
+        return tuple(
+            self._judge(name, peak) for name, peak in zip(self.bundle.table.names, peaks, strict=True)
+        )
 
     def _judge(self, name: str, peak: Peak) -> Detection:
         if peak.probability < self.settings.uncertain:

@@ -25,7 +25,7 @@ def find_inputs(path: Path) -> list[Case]:
         return [row.case for row in read_rows(path, supervised=False)]
     if path.is_file():
         return [Case(image_stem(path), path)]
-    images = {}
+    images: dict[str, Path] = {}
     for item in sorted(path.iterdir()):
         if item.is_file() and is_image_path(item):
             name = image_stem(item)

@@ -134,11 +134,15 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     content = path.read_bytes()
     digest = _read_description(Path(folder)).get("weights_sha256")
     if digest != hashlib.sha256(content).hexdigest():
-        raise InputError(f"{path}: the weights are damaged or of another model; copy the whole bundle folder again.")
+        raise InputError(
+            f"{path}: the weights are damaged or of another model; copy the whole bundle folder again."
+        )
     try:
         return load(content)
     except SafetensorError as error:
-        raise InputError(f"{path}: the weights cannot be read ({error}); copy the bundle folder again.") from error
+        raise InputError(
+            f"{path}: the weights cannot be read ({error}); copy the bundle folder again."
+        ) from error
 
 
 def pack_bundle(folder: Path, archive: Path) -> None:
@@ -152,7 +156,9 @@ def pack_bundle(folder: Path, archive: Path) -> None:
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
-        raise InputError(f"{folder}: this is not a bundle, {DESCRIPTION_FILE} is missing; give the bundle's folder.")
+        raise InputError(
+            f"{folder}: this is not a bundle, {DESCRIPTION_FILE} is missing; give the bundle's folder."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -192,7 +198,9 @@ def _from_json(content: dict[str, Any]) -> Bundle:
     table = LandmarkTable(tuple(Landmark(**row) for row in content["landmarks"]))
     preparation = content["preparation"]
     calibration = content["calibration"]
-    mean_shape = np.array([[np.nan] * 3 if point is None else point for point in content["mean_shape"]], dtype=float)
+    mean_shape = np.array(
+        [[np.nan] * 3 if point is None else point for point in content["mean_shape"]], dtype=float
+    )
     if mean_shape.shape != (len(table), 3):
         raise ValueError(f"mean_shape has {len(mean_shape)} points for {len(table)} landmarks")
     return Bundle(

@@ -8,7 +8,9 @@ from torch import Tensor
 IGNORED = -1
 
 
-def focal_loss(logits: Tensor, classes: Tensor, *, gamma: float = 2.0, background_weight: float = 1.0) -> Tensor:
+def focal_loss(
+    logits: Tensor, classes: Tensor, *, gamma: float = 2.0, background_weight: float = 1.0
+) -> Tensor:
     """Multi-class focal loss over the voxels that are not ignored.
 
     Lin et al., Focal loss for dense object detection, ICCV 2017, with the softmax of all classes. The sum

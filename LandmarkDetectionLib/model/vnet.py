@@ -57,10 +57,10 @@ class VNet(nn.Module):
         self._expect_background()
 
     def _expect_background(self) -> None:
-        """Start from mostly background, or the many background voxels drown the first steps (RetinaNet's prior)."""
-        nn.init.zeros_(self.head.bias)
-        with torch.no_grad():
-            self.head.bias[0] = math.log(_BACKGROUND_PRIOR / (1 - _BACKGROUND_PRIOR) * (self.settings.classes - 1))
+        """Start from mostly background: its many voxels would drown the first steps (RetinaNet's prior)."""
+        bias = torch.zeros(self.settings.classes)
+        bias[0] = math.log(_BACKGROUND_PRIOR / (1 - _BACKGROUND_PRIOR) * (self.settings.classes - 1))
+        self.head.bias = nn.Parameter(bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, classes, Z, Y, X) of images (B, 1, Z, Y, X) whose sides are multiples of 4."""
@@ -104,7 +104,9 @@ class _Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, convolutions: int, groups: int) -> None:
         super().__init__()
         self.enlarge = nn.Sequential(
-            nn.ConvTranspose3d(inputs, outputs, 2, stride=2, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()
+            nn.ConvTranspose3d(inputs, outputs, 2, stride=2, bias=False),
+            nn.GroupNorm(groups, outputs),
+            nn.ReLU(),
         )
         self.residual = _Residual(2 * outputs, convolutions, groups)
 

@@ -41,7 +41,9 @@ def draw_transform(
 def vary_intensities(rng: np.random.Generator, crop: Image, settings: AugmentationSection) -> Image:
     """Motion, gamma, contrast, brightness and noise on a crop whose window is -1 .. 1."""
     if rng.random() < settings.motion:
-        crop = with_motion(crop, rng.uniform(-1, 1, (2, 3)) * settings.motion_shift, rng.uniform(0.15, 0.4, 2))
+        crop = with_motion(
+            crop, rng.uniform(-1, 1, (2, 3)) * settings.motion_shift, rng.uniform(0.15, 0.4, 2)
+        )
     unit = np.clip((crop + 1) / 2, 0, 1) ** np.float32(np.exp(settings.gamma * rng.uniform(-1, 1)))
     gain = 1 + settings.contrast * rng.uniform(-1, 1)
     offset = settings.contrast * rng.uniform(-1, 1)
@@ -58,12 +60,15 @@ def with_motion(crop: Image, shifts: Array, breaks: Array) -> Image:
 
     Args:
         crop: voxels [z, y, x].
-        shifts: (M, 3) displacement z, y, x in voxels of each movement.
-        breaks: (M,) distance from the centre of k-space, 0 .. 0.5, from which each movement is seen.
+        shifts: (2, 3) displacement z, y, x in voxels, after and before the centre of k-space was acquired.
+        breaks: (2,) distance from the centre of k-space, 0 .. 0.5, from which each displacement is seen.
     """
     spectrum = np.fft.rfftn(crop)
     frequencies = np.meshgrid(
-        np.fft.fftfreq(crop.shape[0]), np.fft.fftfreq(crop.shape[1]), np.fft.rfftfreq(crop.shape[2]), indexing="ij"
+        np.fft.fftfreq(crop.shape[0]),
+        np.fft.fftfreq(crop.shape[1]),
+        np.fft.rfftfreq(crop.shape[2]),
+        indexing="ij",
     )
     # each movement is seen on one side of k-space: slices are acquired in order along the first axis
     for side, shift, start in zip((1, -1), shifts, breaks, strict=True):
@@ -95,5 +100,6 @@ def _draw_warp(rng: np.random.Generator, settings: AugmentationSection, extent: 
     count = int(np.ceil(extent.max() / settings.elastic_spacing)) + 3
     amplitude = settings.elastic_amplitude * rng.random()
     return ElasticWarp(
-        coefficients=rng.uniform(-amplitude, amplitude, (count, count, count, 3)), spacing=settings.elastic_spacing
+        coefficients=rng.uniform(-amplitude, amplitude, (count, count, count, 3)),
+        spacing=settings.elastic_spacing,
     )

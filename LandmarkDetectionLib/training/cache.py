@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_split
+from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_rows, read_split
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
 from LandmarkDetectionLib.data.frame import Frame
@@ -21,6 +22,7 @@ from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 
 CACHE_VERSION = 1
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +57,19 @@ class PreparedSplit:
 
 
 def table_of(split: Path, landmarks: Path | None, cache: Path) -> LandmarkTable:
-    """The landmark table of a training split, also where only the cache has travelled."""
-    if landmarks is not None and landmarks.is_file():
+    """The landmark table of a training split, also where only the cache has travelled.
+
+    Args:
+        split: the CSV.
+        landmarks: the `landmarks.csv` to use; None takes the one beside the split, or the names in the cases.
+        cache: folder of the cache.
+
+    Raises:
+        InputError: if `landmarks` or the split cannot be read, or names no landmark.
+    """
+    if landmarks is not None:
         return read_table(landmarks)
-    saved = cache / f"table-{_file_digest(split)[:24]}.json"
-    if landmarks is not None and not saved.is_file():
-        return read_table(landmarks)
+    saved = cache / f"table-{_split_digest(split)[:24]}.json"
     try:
         table = discover_table(read_split(split, supervised=True), split)
     except InputError:
@@ -82,8 +91,9 @@ def prepare_split(
     """Prepare every case of a split CSV, reusing what the cache already holds.
 
     Scans are keyed by the content of their files and by the preparation, and written in one step, so two
-    processes can share a cache. An index remembers the sizes and times of the source files: while they are
-    unchanged, or absent because only the cache has travelled to this machine, nothing is read again.
+    processes can share a cache. An index remembers the sizes and times of the files that the split names:
+    while they are unchanged, or absent because only the split and the cache have travelled to this machine,
+    nothing is read again.
 
     Args:
         split: the CSV.
@@ -95,8 +105,8 @@ def prepare_split(
     Raises:
         InputError: if a file is missing or wrong.
     """
-    index = cache / f"{_key(preparation, _file_digest(split), *table.names)}.json"
-    known = _read_index(index, cache)
+    index = cache / f"{_key(preparation, _split_digest(split), *table.names)}.json"
+    known = _read_index(index, split, cache)
     if known is not None:
         return known
     cases = read_split(split, supervised=True)
@@ -108,19 +118,18 @@ def prepare_split(
 def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, cache: Path) -> dict[str, Any]:
     landmarks = case_landmarks(case, table)
     key = _key(preparation, content_digest(case.image_path))
-    voxels_path, frame_path = cache / f"{key}.npy", cache / f"{key}.frame.json"
-    if not (voxels_path.is_file() and frame_path.is_file()):
+    voxels_path, frame_path = _paths(cache, key)
+    if not _is_whole(voxels_path, frame_path):
         volume = preparation(read_volume(case.image_path))
         with replacing(voxels_path) as temporary, temporary.open("wb") as stream:
             np.save(stream, volume.voxels.astype(np.float16))
         write_text(frame_path, json.dumps(_frame_to_json(volume.frame)))
-    sources = [path for path in (case.image_path, case.landmark_path, case.mask_path) if path is not None]
     return {
         "name": case.name,
         "group": case.group,
         "key": key,
         "positions": landmarks.positions_of(table.names).tolist(),
-        "sources": {str(path): _state(path) for path in sources},
+        "sources": {str(path): _state(path) for path in _sources(case)},
     }
 
 
@@ -135,42 +144,81 @@ def _key(preparation: Preparation, *content: str) -> str:
     return hashlib.sha256(recipe.encode()).hexdigest()[:24]
 
 
+def _split_digest(split: Path) -> str:
+    if not split.is_file():
+        raise InputError(f"{split}: there is no such split file; check the path.")
+    return _file_digest(split)
+
+
 def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
-def _read_index(index: Path, cache: Path) -> PreparedSplit | None:
+def _read_index(index: Path, split: Path, cache: Path) -> PreparedSplit | None:
+    """What the cache holds for a split; None if there is nothing, or something has changed since."""
     if not index.is_file():
         return None
     rows = json.loads(index.read_text(encoding="utf-8"))
-    for row in rows:
-        if not (cache / f"{row['key']}.npy").is_file() or not (cache / f"{row['key']}.frame.json").is_file():
-            return None
-        for path, state in row["sources"].items():
-            if Path(path).exists() and _state(Path(path)) != state:
-                return None
-    return _from_rows(rows, cache)
+    cases = [row.case for row in read_rows(split, supervised=True)]
+    if all(_is_current(row, case, cache) for row, case in zip(rows, cases, strict=True)):
+        return _from_rows(rows, cache)
+    return None
+
+
+def _is_current(row: dict[str, Any], case: Case, cache: Path) -> bool:
+    """Whether the cache holds a case, and none of its files has changed.
+
+    The files are those that the split names from where it lies now: another data set may have the same split.
+    """
+    states = zip(_sources(case), row["sources"].values(), strict=False)
+    unchanged = all(_state(path) == state for path, state in states if path.exists())
+    return unchanged and _is_whole(*_paths(cache, row["key"]))
+
+
+def _paths(cache: Path, key: str) -> tuple[Path, Path]:
+    """The files of a scan's voxels and frame."""
+    return cache / f"{key}.npy", cache / f"{key}.frame.json"
+
+
+def _is_whole(voxels_path: Path, frame_path: Path) -> bool:
+    """Whether both files are there, and the voxels were not cut short on their way to this machine."""
+    if not (voxels_path.is_file() and frame_path.is_file()):
+        return False
+    size = json.loads(frame_path.read_text(encoding="utf-8"))["size"]
+    return voxels_path.stat().st_size > math.prod(size) * np.dtype(np.float16).itemsize
+
+
+def _sources(case: Case) -> list[Path]:
+    return [path for path in (case.image_path, case.landmark_path, case.mask_path) if path is not None]
 
 
 def _from_rows(rows: list[dict[str, Any]], cache: Path) -> PreparedSplit:
-    cases = tuple(
-        PreparedCase(
-            name=row["name"],
-            group=row["group"],
-            voxels_path=cache / f"{row['key']}.npy",
-            frame=Frame(**json.loads((cache / f"{row['key']}.frame.json").read_text(encoding="utf-8"))),
-            positions=np.array(row["positions"], dtype=np.float64),
-        )
-        for row in rows
-    )
     content = json.dumps([[row["key"], row["positions"]] for row in rows])
-    return PreparedSplit(cases=cases, digest=hashlib.sha256(content.encode()).hexdigest())
+    return PreparedSplit(
+        cases=tuple(_from_row(row, cache) for row in rows),
+        digest=hashlib.sha256(content.encode()).hexdigest(),
+    )
+
+
+def _from_row(row: dict[str, Any], cache: Path) -> PreparedCase:
+    voxels_path, frame_path = _paths(cache, row["key"])
+    return PreparedCase(
+        name=row["name"],
+        group=row["group"],
+        voxels_path=voxels_path,
+        frame=Frame(**json.loads(frame_path.read_text(encoding="utf-8"))),
+        positions=np.array(row["positions"], dtype=np.float64),
+    )
 
 
 def _state(path: Path) -> list[int]:
-    newest = max((item.stat() for item in path.iterdir()), key=lambda s: s.st_mtime_ns) if path.is_dir() else path.stat()
-    return [newest.st_size, newest.st_mtime_ns]
+    """Size and time of a file, or the sum and the latest of a folder's."""
+    stats = [item.stat() for item in path.iterdir()] if path.is_dir() else [path.stat()]
+    return [sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
 
 
 def _frame_to_json(frame: Frame) -> dict[str, Any]:

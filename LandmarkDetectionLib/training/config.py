@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ CONFIG_VERSION = 1
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Multiple = Annotated[int, Field(ge=16, multiple_of=4)]
 
@@ -26,22 +28,29 @@ Multiple = Annotated[int, Field(ge=16, multiple_of=4)]
 class Section(BaseModel):
     """A part of the configuration; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSection(Section):
+    """Where the cases are."""
+
     train: Path = Field(description="CSV of the training cases; paths are relative to this file")
     val: Path | None = Field(description="CSV of the validation cases; null trains without validation")
     fold: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = Field(
-        default=None, description="k/n: validate on the k-th of n parts of all these cases, train on the others"
+        default=None,
+        description="k/n: validate on the k-th of n parts of all these cases, train on the others",
     )
     landmarks: Path | None = Field(
-        description="landmarks.csv with labels, pairs, groups and definitions; null takes the names in the cases"
+        description="landmarks.csv with labels, pairs, groups, definitions; null takes the names in the cases"
     )
-    cache: Path = Field(description="folder for the preprocessed scans; safe to delete, made again when needed")
+    cache: Path = Field(
+        description="folder for the preprocessed scans; safe to delete, made again when needed"
+    )
 
 
 class ImageSection(Section):
+    """How scans are brought onto one grid and one intensity scale."""
+
     spacing: Positive = Field(description="edge of the cubic voxels that the network sees, mm")
     normaliser: Literal["fixed", "adaptive"] = Field(
         description="fixed: window in the scan's own units (CT); adaptive: window in percentiles of each scan"
@@ -55,24 +64,35 @@ class ImageSection(Section):
         return self
 
     def as_normaliser(self) -> Normaliser:
+        """The normaliser of these settings."""
         return Normaliser(kind=self.normaliser, low=self.low, high=self.high)
 
 
 class TargetSection(Section):
-    positive: Positive = Field(description="radius of the ball around each landmark that carries its label, mm")
+    """What the network learns to paint."""
+
+    positive: Positive = Field(
+        description="radius of the ball around each landmark that carries its label, mm"
+    )
     negative: Positive = Field(description="outer radius of the shell that the loss ignores, mm")
 
     @model_validator(mode="after")
     def _shell_lies_outside_ball(self) -> TargetSection:
         if self.negative < self.positive:
-            raise ValueError(f"negative ({self.negative}) must not be smaller than positive ({self.positive})")
+            raise ValueError(
+                f"negative ({self.negative}) must not be smaller than positive ({self.positive})"
+            )
         return self
 
 
 class SamplingSection(Section):
-    crop: tuple[Multiple, Multiple, Multiple] = Field(description="voxels of a crop along x, y, z; multiples of 4")
+    """How crops are drawn."""
+
+    crop: tuple[Multiple, Multiple, Multiple] = Field(
+        description="voxels of a crop along x, y, z; multiples of 4"
+    )
     landmark_fraction: Fraction = Field(
-        description="share of crops that are placed on a landmark, each landmark equally often; the rest lie anywhere"
+        description="share of crops that are placed on a landmark, each equally often; the rest lie anywhere"
     )
     padding: Literal["minimum", "zero"] = Field(
         description="what lies outside the scan: its minimum (air), or the middle of the window"
@@ -82,9 +102,11 @@ class SamplingSection(Section):
 class AugmentationSection(Section):
     """Each can be switched off by a zero (or false)."""
 
-    rotation: NotNegative = Field(le=180, description="largest rotation about any axis, degrees; 180 is any pose")
-    scale: Fraction = Field(description="largest relative change of size")
-    shear: Fraction = Field(description="largest shear of one axis along another")
+    rotation: NotNegative = Field(
+        le=180, description="largest rotation about any axis, degrees; 180 is any pose"
+    )
+    scale: BelowOne = Field(description="largest relative change of size")
+    shear: NotNegative = Field(lt=0.5, description="largest shear of one axis along another")
     mirror: Fraction = Field(description="share of crops that are mirrored, with the labels of pairs swapped")
     elastic: Fraction = Field(description="share of crops that are warped")
     elastic_spacing: Positive = Field(description="distance between the control points of the warp, mm")
@@ -106,19 +128,35 @@ class AugmentationSection(Section):
 
 
 class NetworkSection(Section):
-    channels: tuple[Count, Count, Count] = Field(description="feature channels at full, half and quarter resolution")
+    """The V-Net."""
+
+    channels: tuple[Count, Count, Count] = Field(
+        description="feature channels at full, half and quarter resolution"
+    )
     blocks: tuple[Count, Count, Count, Count] = Field(
         description="convolutions per residual block: half down, quarter, half up, full up"
     )
     groups: Count = Field(description="groups of the group normalisation; divides every channel count")
 
+    @model_validator(mode="after")
+    def _channels_fit_groups(self) -> NetworkSection:
+        if any(width % self.groups for width in self.channels):
+            raise ValueError(f"channels {list(self.channels)} must be multiples of groups ({self.groups})")
+        return self
+
 
 class LossSection(Section):
+    """The focal loss."""
+
     gamma: NotNegative = Field(description="focusing exponent of the focal loss; 0 is the cross-entropy")
-    background_weight: Positive = Field(description="weight of a background voxel relative to a landmark voxel")
+    background_weight: Positive = Field(
+        description="weight of a background voxel relative to a landmark voxel"
+    )
 
 
 class TrainingSection(Section):
+    """The loop."""
+
     epochs: Count = Field(description="passes of steps_per_epoch steps")
     steps_per_epoch: Count = Field(description="optimiser steps between two checkpoints")
     batch: Count = Field(description="crops per forward pass")
@@ -130,19 +168,23 @@ class TrainingSection(Section):
     precision: Literal["auto", "bf16", "fp16", "off"] = Field(
         description="mixed precision; auto is bf16 where the hardware has it, otherwise off"
     )
-    ema: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the averaged weights; 0 does not average")
+    ema: BelowOne = Field(description="decay of the averaged weights; 0 does not average")
     validate_every: Count = Field(description="epochs between two validations by landmark error")
     patience: Annotated[int, Field(ge=0)] = Field(
         description="validations without a better error before training stops early; 0 never stops early"
     )
     workers: Annotated[int, Field(ge=0)] = Field(description="processes that prepare crops")
-    seed: int = Field(description="of everything random")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of everything random")
 
 
 class DetectionSection(Section):
+    """How landmarks are read off the network's output."""
+
     threshold: Fraction = Field(description="probability from which a landmark counts as found")
-    uncertain: Fraction = Field(description="peak probability from which it is reported as uncertain")
-    overlap: Annotated[float, Field(ge=0, lt=1)] = Field(description="overlap of neighbouring windows")
+    uncertain: Fraction = Field(
+        gt=0.01, description="peak probability from which it is reported as uncertain"
+    )
+    overlap: BelowOne = Field(description="overlap of neighbouring windows")
 
     @model_validator(mode="after")
     def _uncertain_lies_below(self) -> DetectionSection:
@@ -168,9 +210,12 @@ class TrainingConfig(Section):
     detection: DetectionSection = Field(description="how landmarks are read off the network's output")
 
     @model_validator(mode="after")
-    def _channels_fit_groups(self) -> TrainingConfig:
-        if any(width % self.network.groups for width in self.network.channels):
-            raise ValueError(f"network.channels must be multiples of network.groups ({self.network.groups})")
+    def _warp_is_coarse(self) -> TrainingConfig:
+        if self.augmentation.elastic and self.augmentation.elastic_spacing < self.image.spacing:
+            raise ValueError(
+                f"augmentation.elastic_spacing ({self.augmentation.elastic_spacing}) must not be smaller "
+                f"than image.spacing ({self.image.spacing})"
+            )
         return self
 
 
@@ -186,11 +231,13 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
     if not path.is_file():
         raise InputError(f"{path}: there is no such configuration; make one with `train_cli plan`.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
-        raise InputError(f"{path}{line}: this is not valid YAML; correct it or run `train_cli plan` again.") from error
+        raise InputError(
+            f"{path}{line}: this is not valid YAML; correct it or run `train_cli plan` again."
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: the configuration is empty; run `train_cli plan` again.")
     for override in overrides:
@@ -198,7 +245,9 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
     try:
         config = TrainingConfig.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from error
+        changes = "".join(f" --set {override}" for override in overrides)
+        place = f"{path} with{changes}" if changes else str(path)
+        raise InputError(f"{place}: {_first_problem(error)}") from error
     return _with_absolute_paths(config, path.parent)
 
 
@@ -233,7 +282,7 @@ def _scalar(value: Any, folder: Path) -> str:
         value = _relative(value, folder)
     if isinstance(value, tuple):
         value = list(value)
-    dumped: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=sys.maxsize)
     return dumped.removesuffix("\n").removesuffix("\n...")
 
 
@@ -256,8 +305,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     target: Any = content
     for section in sections:
         target = target.get(section) if isinstance(target, dict) else None
-    if not equals or not isinstance(target, dict) or last not in target:
-        raise InputError(f"--set {override}: there is no such key in the configuration; write section.key=value.")
+    if not equals or not isinstance(target, dict):
+        raise InputError(f"--set {override}: the configuration has no such key; write section.key=value.")
     try:
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -266,14 +315,15 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "the configuration"
-    what = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return f"the key '{where}' is missing; add it or run `train_cli plan` again."
+    names = [part for part in problem["loc"] if isinstance(part, str)]
+    where, found = ".".join(names), problem["input"]
+    if problem["type"] == "value_error":  # between several keys: one of our own sentences, which names them
+        return f"{': '.join([*names, str(problem['ctx']['error'])])}; correct it."
     if problem["type"] == "extra_forbidden":
         return f"the key '{where}' is not known; correct its name or remove it."
-    return f"'{where}' is {problem['input']!r}, but {_lower_first(what)}; correct it."
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    if problem["type"] == "missing" and isinstance(found, dict):
+        return f"the key '{where}' is missing; add it or run `train_cli plan` again."
+    if problem["type"] == "missing":
+        return f"'{where}' is {found!r}, which is too short; correct it."
+    what = problem["msg"]
+    return f"'{where}' is {found!r}, but {what[:1].lower() + what[1:]}; correct it."

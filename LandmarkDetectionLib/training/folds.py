@@ -37,7 +37,9 @@ def take_fold(
 ) -> tuple[tuple[PreparedCase, ...], tuple[PreparedCase, ...]]:
     """Training and validation cases of a fold; cases of one group stay together."""
     stand_ins = [Case(case.name, case.voxels_path, None, None, case.group) for case in cases]
-    held_out = {case.name for case in k_folds(stand_ins, folds=fold.count, seed=seed, val=0)[fold.number - 1]["test"]}
+    held_out = {
+        case.name for case in k_folds(stand_ins, folds=fold.count, seed=seed, val=0)[fold.number - 1]["test"]
+    }
     return (
         tuple(case for case in cases if case.name not in held_out),
         tuple(case for case in cases if case.name in held_out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, find_table, read_split
+from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_split
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.shape import find_symmetry, fit_robustly, mean_shape
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.losses import focal_loss
-from LandmarkDetectionLib.model.vnet import STRIDE, VNet, VNetSettings
+from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 from LandmarkDetectionLib.training.config import (
     CONFIG_VERSION,
     AugmentationSection,
@@ -45,6 +46,9 @@ FEWEST_CROPS, MOST_CROPS = 2_000, 20_000
 MORE_ON_GPU = 5
 LARGEST_BATCH = 8
 STANDARD_POSE_DEGREES = 30.0
+HOUNSFIELD_BELOW = -500.0
+"""Only a scale on which air is about -1000 reaches this far down."""
+NETWORK = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,10 @@ class CaseMeasures:
     """What is measured on one case.
 
     Attributes:
-        spacing: (3,) mm, largest last.
-        extent: (3,) edge lengths of the scan in canonical orientation, mm.
+        spacing: (3,) of the voxels, mm.
+        extent: (3,) edge lengths of the scan, mm.
         percentiles: of the intensities in the box around the landmarks: 0.5, 99.5.
         lowest: intensity of the scan.
-        whole_numbers: whether the intensities are integers of more than 8 bits.
         positions: (K, 3) world mm, NaN where absent.
     """
 
@@ -64,8 +67,28 @@ class CaseMeasures:
     extent: Array
     percentiles: tuple[float, float]
     lowest: float
-    whole_numbers: bool
     positions: Array
+
+
+@dataclass(frozen=True)
+class Design:
+    """What follows from the cases alone, whatever machine trains on them.
+
+    Attributes:
+        table: the landmarks, with their left-right pairs.
+        image: grid and intensity scale.
+        target: radii.
+        sampling: crops.
+        augmentation: their variations.
+        reasons: why, a sentence each.
+    """
+
+    table: LandmarkTable
+    image: ImageSection
+    target: TargetSection
+    sampling: SamplingSection
+    augmentation: AugmentationSection
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -107,29 +130,65 @@ def make_plan(
     if val is not None:
         read_split(val, supervised=True)
     table = discover_table(cases, train)
-    measures = [measure_case(case, table) for case in progress(cases)]
-    shapes = np.stack([measure.positions for measure in measures])
-    if not np.isfinite(shapes).any():
-        raise InputError(f"{train}: no case has a landmark; annotate at least one landmark.")
-    shape = mean_shape(shapes)
-    table, mirror, mirror_reason = _with_pairs(table, shape)
-    spacing, spacing_reason = choose_spacing(measures)
-    image, image_reason = _choose_image(measures, spacing)
-    rotation, rotation_reason = _choose_rotation(shapes, shape)
-    crop = _choose_crop(measures, spacing)
-    network = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
-    batch, seconds = measure_step(network, len(table), crop, device)
+    design = design_for([measure_case(case, table) for case in progress(cases)], table, train)
+    batch, seconds = measure_step(NETWORK, len(table), design.sampling.crop, device)
     epochs = _choose_epochs(len(cases), batch, seconds, device, hours)
     config = TrainingConfig(
         version=CONFIG_VERSION,
         name=name,
         engine="dense",
         data=DataSection(
-            train=train, val=val, landmarks=output.parent / f"{output.stem}-landmarks.csv", cache=output.parent / "cache"
+            train=train,
+            val=val,
+            landmarks=output.parent / f"{output.stem}-landmarks.csv",
+            cache=output.parent / "cache",
         ),
+        image=design.image,
+        target=design.target,
+        sampling=design.sampling,
+        augmentation=design.augmentation,
+        network=NETWORK,
+        loss=LossSection(gamma=2.0, background_weight=1.0),
+        training=_training_section(epochs, batch, device, seed),
+        detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
+    )
+    expected = epochs * STEPS_PER_EPOCH * seconds / 3600
+    reasons = (
+        f"{len(cases)} training cases, {len(table)} landmarks.",
+        *design.reasons,
+        f"training: a step of {batch} crops takes {seconds:.2g} s here ({device}); "
+        f"{epochs} epochs of {STEPS_PER_EPOCH} steps are about {expected:.2g} hours.",
+    )
+    return Plan(config=config, table=design.table, reasons=reasons)
+
+
+def design_for(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Path) -> Design:
+    """Choose all that follows from the cases.
+
+    Args:
+        measures: of the training cases.
+        table: the landmarks, in the order of the measures' positions.
+        where: the training CSV, for the error.
+
+    Raises:
+        InputError: if no case has a landmark.
+    """
+    shapes = np.stack([measure.positions for measure in measures])
+    known = np.isfinite(shapes).all(axis=2)
+    if not known.any():
+        raise InputError(f"{where}: no case has a landmark; annotate at least one landmark.")
+    shape = mean_shape(shapes) if known.sum(axis=1).max() >= 3 else np.full(shapes.shape[1:], np.nan)
+    table, mirror, mirror_reason = _with_pairs(table, shape)
+    spacing, spacing_reason = choose_spacing(measures)
+    image, image_reason = _choose_image(measures, spacing)
+    rotation, rotation_reason = _choose_rotation(shapes, shape)
+    return Design(
+        table=table,
         image=image,
         target=TargetSection(positive=_rounded(3 * spacing), negative=_rounded(6 * spacing)),
-        sampling=SamplingSection(crop=crop, landmark_fraction=0.7, padding="minimum"),
+        sampling=SamplingSection(
+            crop=_choose_crop(measures, spacing), landmark_fraction=0.7, padding="minimum"
+        ),
         augmentation=AugmentationSection(
             rotation=rotation,
             scale=0.15,
@@ -144,37 +203,28 @@ def make_plan(
             motion=0.1,
             motion_shift=2.0,
         ),
-        network=network,
-        loss=LossSection(gamma=2.0, background_weight=1.0),
-        training=TrainingSection(
-            epochs=epochs,
-            steps_per_epoch=STEPS_PER_EPOCH,
-            batch=batch,
-            accumulate=1,
-            learning_rate=2e-3,
-            weight_decay=1e-4,
-            warmup=min(100, max(epochs * STEPS_PER_EPOCH // 10, 1)),
-            gradient_clip=5.0,
-            precision="auto",
-            ema=0.995,
-            validate_every=max(epochs // 10, 1),
-            patience=0,
-            workers=max(min((torch.get_num_threads() if device.type == "cpu" else _cores()) // 2, 8), 1),
-            seed=seed,
-        ),
-        detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
+        reasons=(spacing_reason, image_reason, rotation_reason, mirror_reason),
     )
-    expected = epochs * STEPS_PER_EPOCH * seconds / 3600
-    reasons = (
-        f"{len(cases)} training cases, {len(table)} landmarks.",
-        spacing_reason,
-        image_reason,
-        rotation_reason,
-        mirror_reason,
-        f"training: a step of {batch} crops takes {seconds:.2g} s here ({device}); "
-        f"{epochs} epochs of {STEPS_PER_EPOCH} steps are about {expected:.2g} hours.",
+
+
+def _training_section(epochs: int, batch: int, device: torch.device, seed: int) -> TrainingSection:
+    threads = torch.get_num_threads() if device.type == "cpu" else _cores()
+    return TrainingSection(
+        epochs=epochs,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        batch=batch,
+        accumulate=1,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        warmup=min(100, max(epochs * STEPS_PER_EPOCH // 10, 1)),
+        gradient_clip=5.0,
+        precision="auto",
+        ema=0.995,
+        validate_every=max(epochs // 10, 1),
+        patience=0,
+        workers=max(min(threads // 2, 8), 1),
+        seed=seed,
     )
-    return Plan(config=config, table=table, reasons=reasons)
 
 
 def measure_case(case: Case, table: LandmarkTable) -> CaseMeasures:
@@ -184,11 +234,10 @@ def measure_case(case: Case, table: LandmarkTable) -> CaseMeasures:
     frame = volume.frame
     low, high = np.percentile(_around(volume, positions), [0.5, 99.5])
     return CaseMeasures(
-        spacing=np.sort(frame.spacing),
+        spacing=frame.spacing,
         extent=frame.extent,
         percentiles=(float(low), float(high)),
         lowest=float(volume.voxels.min()),
-        whole_numbers=volume.voxels.dtype.kind in "iu" and volume.voxels.dtype.itemsize > 1,
         positions=positions,
     )
 
@@ -197,14 +246,19 @@ def choose_spacing(measures: Sequence[CaseMeasures]) -> tuple[float, str]:
     """The grid's spacing: the scans' own, or coarser where the landmarks would span over `ACROSS` voxels."""
     own = float(np.median([np.prod(measure.spacing) ** (1 / 3) for measure in measures]))
     span = float(np.median([_span(measure.positions) for measure in measures]))
-    spacing = _rounded(max(own, span / ACROSS)) if span / ACROSS > 1.1 * own else _rounded(own)
-    because = "the scans' own" if spacing < 1.1 * own else f"{ACROSS} voxels across the landmarks"
-    return spacing, f"image.spacing {spacing:g} mm: {because} (landmarks span {span:.3g} mm, voxels are {own:.3g} mm)."
+    if span / ACROSS > 1.1 * own:
+        spacing, because = _rounded(span / ACROSS), f"{ACROSS} voxels across the landmarks"
+    else:
+        spacing, because = float(f"{own:.6g}"), "the scans' own"
+    reason = f"image.spacing {spacing:g} mm: {because} (landmarks span {span:.3g} mm, voxels {own:.3g} mm)."
+    return spacing, reason
 
 
 def _choose_epochs(cases: int, batch: int, seconds: float, device: torch.device, hours: float | None) -> int:
     """Enough crops for the number of cases, more where a GPU makes them cheap, within the hours allowed."""
-    crops = np.clip(CROPS_PER_CASE * cases, FEWEST_CROPS, MOST_CROPS) * (MORE_ON_GPU if device.type == "cuda" else 1)
+    crops = np.clip(CROPS_PER_CASE * cases, FEWEST_CROPS, MOST_CROPS) * (
+        MORE_ON_GPU if device.type == "cuda" else 1
+    )
     steps = crops / batch
     if hours is not None:
         steps = min(steps, hours * 3600 / seconds)
@@ -228,7 +282,9 @@ def measure_step(
     return batch, _time_step(model, landmarks, crop, batch, device)
 
 
-def _time_step(model: VNet, landmarks: int, crop: tuple[int, int, int], batch: int, device: torch.device) -> float:
+def _time_step(
+    model: VNet, landmarks: int, crop: tuple[int, int, int], batch: int, device: torch.device
+) -> float:
     image = torch.rand(batch, 1, *crop[::-1], device=device)
     classes = torch.randint(0, landmarks + 1, (batch, *crop[::-1]), device=device)
     seconds = []
@@ -247,32 +303,43 @@ def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[Ima
     """A fixed window for Hounsfield units, otherwise percentiles of each scan."""
     low = float(np.median([measure.percentiles[0] for measure in measures]))
     high = float(np.median([measure.percentiles[1] for measure in measures]))
-    if all(measure.whole_numbers and measure.lowest <= -500 for measure in measures) and high > low:
+    if all(measure.lowest <= HOUNSFIELD_BELOW for measure in measures) and round(high) > round(low):
         chosen: tuple[Literal["fixed", "adaptive"], float, float] = ("fixed", round(low), round(high))
-        reason = f"image.normaliser fixed: Hounsfield units; 99 % around the landmarks lie in {low:.0f} .. {high:.0f}."
+        reason = (
+            "image.normaliser fixed: Hounsfield units; 99 % around the landmarks lie in "
+            f"{low:.0f} .. {high:.0f}."
+        )
     else:
         chosen = ("adaptive", 0.5, 99.5)
-        reason = "image.normaliser adaptive: the intensities are not Hounsfield units; percentiles of each scan."
+        reason = (
+            "image.normaliser adaptive: the intensities are not Hounsfield units; percentiles of each scan."
+        )
     return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
 
 
 def _choose_rotation(shapes: Array, shape: Array) -> tuple[float, str]:
-    """How far heads are turned from one another in the scans, with a margin; any pose beyond 30 degrees."""
+    """How far heads are turned from the first one, at least 15 degrees; any pose beyond 30."""
     angles = []
     for points in shapes:
-        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 4:
+        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3:
             rotation = fit_robustly(shape, points).rotation
             angles.append(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
-    largest = float(max(angles, default=0.0))
-    if largest > STANDARD_POSE_DEGREES:
-        return 180.0, f"augmentation.rotation 180: the scans' poses differ by up to {largest:.0f} degrees."
-    rotation = max(15.0, float(np.ceil(largest)))
-    return rotation, f"augmentation.rotation {rotation:g}: the scans' poses differ by up to {largest:.0f} degrees."
+    if not angles:
+        return STANDARD_POSE_DEGREES, (
+            f"augmentation.rotation {STANDARD_POSE_DEGREES:g}: too few landmarks to see how the scans' poses "
+            "differ; set 180 if they lie anyhow."
+        )
+    largest = float(max(angles))
+    chosen = 180.0 if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
+    return chosen, (
+        f"augmentation.rotation {chosen:g}: the scans' poses differ by up to {largest:.0f} degrees."
+    )
 
 
 def _choose_crop(measures: Sequence[CaseMeasures], spacing: float) -> tuple[int, int, int]:
-    smallest = np.median([measure.extent.max() for measure in measures]) / spacing
-    edge = int(np.clip(16 * np.ceil(smallest / 16), 16, LARGEST_CROP))
+    """As large as a network step affords, and no larger than the scans."""
+    across = float(np.median([measure.extent.max() for measure in measures])) / spacing
+    edge = int(np.clip(16 * np.ceil(across / 16), 16, LARGEST_CROP))
     return edge, edge, edge
 
 
@@ -329,6 +396,5 @@ def _rounded(value: float) -> float:
 
 
 def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
+    """CPU cores that this process may use: on a cluster, fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

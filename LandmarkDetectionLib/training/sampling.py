@@ -45,9 +45,8 @@ class CropDataset(Dataset[Crop]):
 
     def __init__(self, cases: Sequence[PreparedCase], table: LandmarkTable, config: TrainingConfig) -> None:
         self.cases = cases
-        self.volumes = [case.volume() for case in cases]
         self.planes = [symmetry_plane(case.positions, table.mirrored_order) for case in cases]
-        self.fills = [_fill(volume, config) for volume in self.volumes]
+        self.fills = [_fill(case.volume(), config) for case in cases]
         self.mirrored_order = table.mirrored_order
         self.config = config
 
@@ -56,7 +55,7 @@ class CropDataset(Dataset[Crop]):
         config = self.config
         rng = np.random.default_rng([config.training.seed, number])
         row = int(rng.integers(len(self.cases)))
-        volume, positions, plane = self.volumes[row], self.cases[row].positions, self.planes[row]
+        volume, positions, plane = self.cases[row].volume(), self.cases[row].positions, self.planes[row]
         extent = np.array(config.sampling.crop) * config.image.spacing
         transform = draw_transform(
             rng,
@@ -121,6 +120,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """The epoch whose numbers are drawn next."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -84,6 +84,7 @@ class SpatialTransform:
 
     @property
     def mirrors(self) -> bool:
+        """Whether the crop shows a mirror image of the scan."""
         return bool(np.linalg.det(self.matrix) < 0)
 
     def to_scan(self, points: Array) -> Array:
@@ -93,7 +94,10 @@ class SpatialTransform:
         return world
 
     def to_crop(self, world: Array) -> Array:
-        """Crop points of world positions (N, 3), by fixed-point iteration where there is a warp; NaN stays."""
+        """Crop points of world positions (N, 3); NaN stays.
+
+        A warp is inverted by fixed-point iteration: one that does not fold is a contraction.
+        """
         straight: Array = (world - self.centre) @ np.linalg.inv(self.matrix).T
         if self.warp is None:
             return straight
@@ -103,7 +107,9 @@ class SpatialTransform:
             points[valid] = straight[valid] - self.warp(points[valid])
         return points
 
-    def sample(self, volume: Volume, *, size: tuple[int, int, int], spacing: float, fill: float) -> NDArray[np.float32]:
+    def sample(
+        self, volume: Volume, *, size: tuple[int, int, int], spacing: float, fill: float
+    ) -> NDArray[np.float32]:
         """The crop's voxels [z, y, x] by trilinear interpolation.
 
         Args:
@@ -122,7 +128,11 @@ class SpatialTransform:
         extent = (high - low).astype(np.float32)
         grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent - 1)
         crop = torch.nn.functional.grid_sample(
-            torch.from_numpy(block)[None, None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False
+            torch.from_numpy(block)[None, None],
+            grid[None],
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=False,
         )
         sampled: NDArray[np.float32] = crop[0, 0].numpy() + np.float32(fill)
         return sampled
@@ -132,9 +142,11 @@ class SpatialTransform:
         to_index = np.linalg.inv(frame.matrix)
         linear = to_index @ self.matrix
         x, y, z = axes
-        index = frame.world_to_index(self.centre) + (
-            z[:, None, None, None] * linear[:, 2] + y[None, :, None, None] * linear[:, 1]
-        ) + x[None, None, :, None] * linear[:, 0]
+        index = (
+            frame.world_to_index(self.centre)
+            + (z[:, None, None, None] * linear[:, 2] + y[None, :, None, None] * linear[:, 1])
+            + x[None, None, :, None] * linear[:, 0]
+        )
         if self.warp is not None:
             index = index + self.warp.on_grid(x, y, z) @ linear.T
         return index.astype(np.float32)

@@ -283,12 +283,19 @@ def move_frame(volume: Volume) -> Volume:
     )
 
 
+def flip_header(volume: Volume) -> Volume:
+    last = FRAME.index_to_world((FRAME.size[0] - 1, 0, 0))
+    flipped = Frame(size=FRAME.size, origin=last, spacing=FRAME.spacing, direction=np.diag([-1.0, 1, 1]))
+    return Volume(volume.voxels, flipped)
+
+
 @pytest.mark.parametrize(
     ("copy", "words"),
     [
-        (save_as_float, "is the same image as 'c0'"),
-        (reordered, "is the same"),
-        (move_frame, "is the same voxels in another frame as 'c0'"),
+        (save_as_float, "is the image of 'c0'"),
+        (reordered, "is the image of 'c0'"),
+        (move_frame, "has, in another frame, the voxels of 'c0'"),
+        (flip_header, "has, in another frame, the voxels of 'c0'"),
     ],
 )
 @pytest.mark.parametrize("train", [None, 4])
@@ -313,7 +320,7 @@ def test_a_misplaced_landmark_is_found(data: DataSet) -> None:
     data.move("c1", lambda positions: positions + np.array([(0, 0, 0)] * 4 + [(0, 4.0, 0)] + [(0, 0, 0)] * 3))
     finding = data.only_finding()
     assert (finding.severity, finding.kind, finding.case) == ("warning", "outlier", "c1")
-    assert "L5 lies" in finding.message
+    assert "L5 (4 mm off)" in finding.message
 
 
 def test_two_exchanged_landmarks_are_found(data: DataSet) -> None:
@@ -334,7 +341,7 @@ def test_a_case_in_centimetres_is_found(data: DataSet) -> None:
     data.move("c1", lambda positions: (positions - FRAME.centre) / 10 + FRAME.centre)
     finding = data.only_finding()
     assert (finding.kind, finding.case) == ("scale", "c1")
-    assert "0.0997 times as far apart" in finding.message
+    assert "0.1 times as far apart" in finding.message
 
 
 def test_a_landmark_in_flat_air_is_found(data: DataSet) -> None:
@@ -347,9 +354,11 @@ def test_a_landmark_in_flat_air_is_found(data: DataSet) -> None:
     assert "L5" in finding.message
 
 
-def test_the_size_and_pose_of_a_case_are_not_odd() -> None:
+@pytest.mark.parametrize("noise", [0, 1e-3, 0.2])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_the_size_and_pose_of_a_case_are_not_odd(noise: float, depth: float) -> None:
     rng = np.random.default_rng(0)
-    shapes = np.stack([SHAPE + rng.normal(size=SHAPE.shape) * 0.2 for _ in range(12)])
+    shapes = np.stack([SHAPE * (1, 1, depth) + rng.normal(size=SHAPE.shape) * noise for _ in range(12)])
     for row in range(12):
         rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
         rotation[:, 0] *= np.linalg.det(rotation)
@@ -357,8 +366,33 @@ def test_the_size_and_pose_of_a_case_are_not_odd() -> None:
     assert shape_oddities(shapes) == []
 
 
-def test_equal_shapes_are_not_odd() -> None:
-    assert shape_oddities(np.stack([SHAPE] * 8)) == []
+def test_a_case_with_all_landmarks_in_one_spot_is_odd() -> None:
+    shapes = np.stack([SHAPE] * 8)
+    shapes[0] = 0.1
+    (oddity,) = shape_oddities(shapes)
+    assert (oddity.kind, oddity.case, oddity.amount) == ("scale", 0, 0)
+
+
+def test_cases_that_share_no_landmarks_are_not_compared() -> None:
+    shapes = np.stack([SHAPE] * 12)
+    shapes[:6, :4], shapes[6:, 4:] = np.nan, np.nan
+    assert shape_oddities(shapes) == []
+
+
+def test_rounding_is_not_odd() -> None:
+    shapes = np.stack([SHAPE] * 8)
+    shapes[2, 3] += 0.01
+    assert shape_oddities(shapes) == []
+
+
+def test_how_far_a_landmark_is_off_is_said_in_the_millimetres_of_its_case() -> None:
+    rng = np.random.default_rng(0)
+    shapes = np.stack([SHAPE + rng.normal(size=SHAPE.shape) * 0.1 for _ in range(12)])
+    shapes[4] *= 2
+    shapes[4, 3] += (0, 10, 0)
+    (oddity,) = shape_oddities(shapes)
+    assert (oddity.kind, oddity.case, oddity.landmarks) == ("outlier", 4, (3,))
+    assert oddity.amount == pytest.approx(10, abs=1)
 
 
 def test_too_few_cases_say_nothing_about_shape() -> None:

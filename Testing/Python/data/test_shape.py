@@ -186,7 +186,12 @@ def test_a_mirrored_and_a_tiny_case_do_not_bend_the_mean() -> None:
 
 def test_shapes_of_two_points_have_no_mean() -> None:
     with pytest.raises(ValueError, match="three points"):
-        mean_shape(np.zeros((3, 2, 3)))
+        mean_shape(np.random.default_rng(0).normal(size=(3, 2, 3)))
+
+
+def test_a_shape_with_all_points_in_one_spot_does_not_count() -> None:
+    shape = cloud(np.random.default_rng(0), 5)
+    np.testing.assert_allclose(mean_shape([np.zeros((5, 3)), shape, shape]), shape, atol=1e-6)
 
 
 @st.composite
@@ -222,7 +227,7 @@ def test_points_of_the_midline_only_make_no_pairs() -> None:
 
 def test_a_flat_shape_is_not_mirrored_in_its_own_plane() -> None:
     side = np.array([[1, 0, 0], [2, 1, 0], [1.5, 3, 0], [0.8, -2, 0]], dtype=float)
-    shape = np.concatenate([side, side * (-1, 1, 1), [[0, 2, 0], [0, -1, 0]]])
+    shape = np.concatenate([side, side * (-1.05, 1, 1), [[0, 2, 0], [0, -1, 0]]])
     assert infer_pairs([str(row) for row in range(10)], shape) == [4, 5, 6, 7, 0, 1, 2, 3, 8, 9]
 
 

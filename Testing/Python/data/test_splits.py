@@ -59,6 +59,12 @@ def test_parts_have_the_sizes_asked_for(cases: list[Case], seed: int) -> None:
         assert abs(len(parts[part]) - share * len(cases)) <= 2
 
 
+@given(SEEDS)
+def test_a_large_family_does_not_spoil_the_sizes(seed: int) -> None:
+    parts = split_by_group(make_cases([8] + [1] * 12), val=0.2, test=0.2, seed=seed)
+    assert [len(parts[part]) for part in PARTS] == [12, 4, 4]
+
+
 def test_single_cases_are_divided_to_the_case() -> None:
     parts = split_by_group(make_cases([1] * 50), val=0.1, test=0.3, seed=0)
     assert [len(parts[part]) for part in PARTS] == [30, 5, 15]

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from LandmarkDetectionLib.data.canonical import to_canonical
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.detection.dense import DenseSettings, classify_voxels, connected_parts, find_landmarks
+from LandmarkDetectionLib.detection.dense import (
+    DenseSettings,
+    classify_voxels,
+    connected_parts,
+    find_landmarks,
+)
 
 CPU = torch.device("cpu")
 LEVELS = np.array([0.2, 0.5, 0.8])
@@ -91,11 +96,14 @@ def test_48_storage_orders_and_any_direction_give_the_same_world_points(
 
 
 def test_all_48_storage_orders_give_the_same_world_points() -> None:
-    volume = balls(Frame(size=(30, 27, 23), origin=(5, -7, 3)), CENTRES + [5, -7, 3], 3.0)
+    origin = np.array([5.0, -7.0, 3.0])
+    volume = balls(Frame(size=(30, 27, 23), origin=origin), CENTRES + origin, 3.0)
     expected = positions(to_canonical(volume))
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1, -1), repeat=3):
-            np.testing.assert_allclose(positions(to_canonical(restored(volume, order, signs))), expected, atol=1e-3)
+            np.testing.assert_allclose(
+                positions(to_canonical(restored(volume, order, signs))), expected, atol=1e-3
+            )
 
 
 def restored(volume: Volume, order: tuple[int, ...], signs: tuple[int, ...]) -> Volume:
@@ -136,7 +144,9 @@ def test_keeps_only_the_voxels_that_matter() -> None:
     volume = balls(Frame(size=(30, 27, 23)), CENTRES, 3.0)
     kept = classify_voxels(ByIntensity(), volume, DenseSettings((16, 16, 16)), device=CPU)
     assert len(kept.voxel) < 0.02 * volume.voxels.size * len(LEVELS)
-    reference = torch.softmax(ByIntensity()(torch.from_numpy(volume.voxels)[None, None]), dim=1)[0, 1:].numpy()
+    reference = torch.softmax(ByIntensity()(torch.from_numpy(volume.voxels)[None, None]), dim=1)[
+        0, 1:
+    ].numpy()
     expected = np.where(reference >= 0.01, reference, 0)
     dense = np.zeros_like(expected).reshape(len(LEVELS), -1)
     dense[kept.landmark, kept.voxel] = kept.probability
@@ -174,7 +184,13 @@ def test_connected_parts_are_those_of_a_flood_fill(mask: NDArray[np.bool_]) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"window": (15, 16, 16)}, {"overlap": 1.0}, {"threshold": 0.1}, {"uncertain": 0.001}, {"window": (16, 16)}],
+    [
+        {"window": (15, 16, 16)},
+        {"overlap": 1.0},
+        {"threshold": 0.1},
+        {"uncertain": 0.001},
+        {"window": (16, 16)},
+    ],
 )
 def test_refuses_settings_that_cannot_work(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):

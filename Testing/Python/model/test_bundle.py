@@ -30,7 +30,11 @@ WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.
 @pytest.fixture
 def a_bundle() -> Bundle:
     table = LandmarkTable(
-        (Landmark("links", 1, "rechts", "Auge", "linker Rand"), Landmark("rechts", 2, "links"), Landmark("Kinn é", 7))
+        (
+            Landmark("links", 1, "rechts", "Auge", "linker Rand"),
+            Landmark("rechts", 2, "links"),
+            Landmark("Kinn é", 7),
+        )
     )
     return Bundle(
         name="kopf",
@@ -91,7 +95,8 @@ def test_another_version_is_refused_with_both_versions(a_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["landmarks", "preparation", "network", "detection", "mean_shape", "calibration", "training_data"]
+    "field",
+    ["landmarks", "preparation", "network", "detection", "mean_shape", "calibration", "training_data"],
 )
 def test_a_missing_field_is_named(a_folder: Path, field: str) -> None:
     change(a_folder, lambda content: content.pop(field))

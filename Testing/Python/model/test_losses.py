@@ -24,7 +24,9 @@ def test_agrees_with_the_definition_voxel_by_voxel() -> None:
         total -= weight * (1 - p) ** 2.5 * torch.log(torch.tensor(p, dtype=torch.float64)).item()
         landmark_voxels += k > 0
     loss = focal_loss(logits, classes, gamma=2.5, background_weight=0.3)
-    torch.testing.assert_close(loss.double(), torch.tensor(total / landmark_voxels).double(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        loss.double(), torch.tensor(total / landmark_voxels).double(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_is_the_cross_entropy_where_gamma_is_zero() -> None:
@@ -68,7 +70,9 @@ def test_a_batch_without_landmarks_does_not_outweigh_one_with() -> None:
     something = nothing.clone()
     something[0, :2, :2, :2] = 1
     assert focal_loss(logits, nothing) <= 1000 * focal_loss(logits, something) / 8 + 1e-6
-    assert focal_loss(logits, nothing) < focal_loss(logits, nothing[:, :1, :1, :1].expand(1, 10, 10, 10)) * 1.01
+    assert (
+        focal_loss(logits, nothing) < focal_loss(logits, nothing[:, :1, :1, :1].expand(1, 10, 10, 10)) * 1.01
+    )
 
 
 def test_is_zero_where_everything_is_ignored() -> None:

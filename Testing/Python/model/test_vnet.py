@@ -18,7 +18,11 @@ def test_the_reference_sizes_have_16_32_64_channels_at_strides_1_2_4() -> None:
     full = network.stem(image)
     half = network.down_half(full)
     quarter = network.down_quarter(half)
-    assert [tuple(level.shape[1:3]) for level in (full, half, quarter)] == [(16, 16), (32, 8), (64, 16 // STRIDE)]
+    assert [tuple(level.shape[1:3]) for level in (full, half, quarter)] == [
+        (16, 16),
+        (32, 8),
+        (64, 16 // STRIDE),
+    ]
 
 
 def test_starts_by_expecting_background() -> None:

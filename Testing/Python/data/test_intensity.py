@@ -1,0 +1,86 @@
+"""Intensities on one scale."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.volume import Volume
+
+KINDS = [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64]
+CT = Normaliser("fixed", -1000, 2000)
+MR = Normaliser("adaptive", 0.5, 99.5)
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings() -> None:
+    warnings.simplefilter("error")
+
+
+def test_a_fixed_window_goes_to_minus_one_and_one_and_clips() -> None:
+    voxels = np.array([-3000, -1000, 500, 2000, 9000], dtype=np.int16)
+    np.testing.assert_allclose(CT(voxels), [-1, -1, 0, 1, 1])
+    assert CT(voxels).dtype == np.float32
+
+
+@given(st.floats(1, 1000), st.floats(-1e4, 1e4))
+def test_an_adaptive_window_does_not_see_the_units(gain: float, offset: float) -> None:
+    voxels = np.random.default_rng(0).normal(size=(8, 8, 8))
+    np.testing.assert_allclose(MR(gain * voxels + offset), MR(voxels), atol=0.01)
+
+
+def test_an_adaptive_window_takes_the_percentiles() -> None:
+    scaled = Normaliser("adaptive", 10, 90)(np.arange(101.0))
+    np.testing.assert_allclose(scaled[[0, 10, 50, 90, 100]], [-1, -1, 0, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [0, 7, 250])
+def test_a_flat_scan_is_dark_and_a_number(kind: type, value: int) -> None:
+    assert (MR(np.full((3, 3, 3), value, dtype=kind)) == -1).all()
+
+
+def test_a_scan_of_almost_one_value_keeps_what_differs() -> None:
+    voxels = np.zeros(10_000)
+    voxels[:10], voxels[-10:] = 1000.0, -5.0
+    scaled = MR(voxels)
+    assert np.isfinite(scaled).all()
+    assert scaled[0] == 1
+    assert (scaled[10:] == -1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_number_is_taken(kind: type) -> None:
+    voxels = np.linspace(0, 250, 27).reshape(3, 3, 3).astype(kind)
+    scaled = Normaliser("fixed", 0, 250)(voxels)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, voxels / 125.0 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [("fixed", 5, 5), ("fixed", 6, 5), ("fixed", np.nan, 5), ("adaptive", -1, 99), ("adaptive", 1, 101)],
+)
+def test_a_window_that_makes_no_sense_is_refused(kind: str, low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="window"):
+        Normaliser(kind, low, high)  # type: ignore[arg-type]
+
+
+def test_a_prepared_scan_has_cubic_voxels_and_one_scale() -> None:
+    frame = Frame(size=(10, 20, 15), spacing=(2, 1, 1), direction=np.diag([-1.0, 1.0, -1.0]))
+    voxels = np.random.default_rng(0).integers(-2000, 3000, frame.shape).astype(np.int16)
+    prepared = Preparation(1.5, CT)(Volume(voxels, frame))
+    assert prepared.frame.spacing.tolist() == [1.5] * 3
+    np.testing.assert_array_equal(prepared.frame.direction, np.eye(3))
+    assert prepared.voxels.dtype == np.float32
+    assert -1 <= prepared.voxels.min() < prepared.voxels.max() <= 1
+
+
+def test_a_spacing_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="spacing"):
+        Preparation(0.0, CT)

@@ -1,0 +1,213 @@
+"""From cases to landmarks by the commands alone: plan, train, detect, evaluate, bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from LandmarkDetectionLib.data.landmark_files import read_landmarks
+from LandmarkDetectionLib.phantom.dataset import write_dataset
+from LandmarkDetectionLib.phantom.settings import PhantomSettings
+from train_cli.app import main
+
+if TYPE_CHECKING:
+    from Testing.Python.train_cli.conftest import Run
+
+SMALL = (
+    *("--set", "network.channels=[8,8,8]", "--set", "sampling.crop=[16,16,16]"),
+    *("--set", "training.epochs=2", "--set", "training.steps_per_epoch=3", "--set", "training.workers=0"),
+)
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with splits, config.yaml and a run of six steps, all made by the commands."""
+    folder = tmp_path_factory.mktemp("engine")
+    write_dataset(folder / "data", 5, seed=3, settings=PhantomSettings(spacing=10.0, metal_fraction=0.0))
+    for line in (
+        ["masks", folder / "data/cases.csv", "--output", folder / "masks"],
+        ["split", folder / "masks/cases.csv", "--output", folder / "splits"],
+        ["plan", folder / "splits/train.csv", folder / "splits/val.csv", "--output", folder / "config.yaml"],
+        ["train", folder / "config.yaml", "--output", folder / "run", *SMALL],
+    ):
+        assert main([*map(str, line), "--quiet"]) == 0, line
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """The same in a folder that a test may spoil."""
+    return Path(shutil.copytree(trained_once, tmp_path / "engine"))
+
+
+def test_plan_writes_every_value_with_its_meaning_and_says_why(trained: Path) -> None:
+    text = (trained / "config.yaml").read_text(encoding="utf-8")
+    reasons = [line for line in text.splitlines() if line.startswith("# ")]
+    assert any(line.startswith("# image.spacing 10 mm") for line in reasons)
+    assert any("image.normaliser fixed: Hounsfield units" in line for line in reasons)
+    values = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all("  # " in line for line in values)
+    assert yaml.safe_load(text)["data"]["train"] == "splits/train.csv"
+
+
+def test_plan_stays_within_the_hours_given(run: Run, trained: Path) -> None:
+    splits = trained / "splits"
+    finished = run(
+        "plan", splits / "train.csv", "--output", trained / "short.yaml", "--hours", "0.0001", "--json"
+    )
+    assert finished.code == 0 and finished.json["reasons"]
+    short = yaml.safe_load((trained / "short.yaml").read_text())["training"]["epochs"]
+    assert short == 1 < yaml.safe_load((trained / "config.yaml").read_text())["training"]["epochs"]
+
+
+def test_a_value_that_is_set_reaches_the_run(trained: Path) -> None:
+    config = yaml.safe_load((trained / "run/config.yaml").read_text())
+    assert config["network"]["channels"] == [8, 8, 8] and config["training"]["epochs"] == 2
+    assert pd.read_csv(trained / "run/metrics.csv")["step"].tolist() == [3, 6]
+
+
+def test_detect_writes_what_slicer_and_scripts_read(run: Run, trained: Path, tmp_path: Path) -> None:
+    test = trained / "splits/test.csv"
+    finished = run("detect", test, "--model", trained / "run/model", "--output", tmp_path / "out", "--json")
+    assert finished.code == 0, finished.err
+    (case,) = finished.json["cases"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{case}.mrk.json",
+        f"{case}.csv",
+        "summary.csv",
+    }
+    table = pd.read_csv(tmp_path / "out" / f"{case}.csv")
+    markups = read_landmarks(tmp_path / "out" / f"{case}.mrk.json")
+    assert tuple(table["name"]) == markups.names and len(markups) == 16
+    np.testing.assert_allclose(markups.positions, table[["x", "y", "z"]].to_numpy(), atol=1e-5)
+    finished = run(
+        "evaluate", test, "--detections", tmp_path / "out", "--output", tmp_path / "eval", "--json"
+    )
+    assert finished.code == 0, finished.err
+    metrics = json.loads((tmp_path / "eval/metrics.json").read_text())
+    assert metrics["n_cases"] == 1 and metrics["n_points"] + metrics["presence"]["tn"] <= 16
+
+
+def test_an_image_a_folder_and_a_split_give_the_same_landmarks(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    image = sorted((trained / "data/images").iterdir())[0]
+    model = trained / "run/model"
+    assert run("detect", image, "--model", model, "--output", tmp_path / "one").code == 0
+    assert run("detect", trained / "data/images", "--model", model, "--output", tmp_path / "all").code == 0
+    name = image.name.removesuffix(".nii.gz") + ".csv"
+    assert (tmp_path / "one" / name).read_text() == (tmp_path / "all" / name).read_text()
+    assert len(pd.read_csv(tmp_path / "all/summary.csv")) == 5
+
+
+def test_one_bad_scan_does_not_stop_the_others(run: Run, trained: Path, tmp_path: Path) -> None:
+    images = trained / "data/images"
+    bad = sorted(images.iterdir())[1]
+    bad.write_bytes(bad.read_bytes()[:200])
+    finished = run("detect", images, "--model", trained / "run/model", "--output", tmp_path, "--quiet")
+    assert finished.code == 2
+    assert finished.err.count("\n") == 1 and bad.name in finished.err
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert summary["error"].notna().sum() == 1 and summary["found"].notna().sum() == 4
+
+
+def test_train_goes_on_where_it_ended_and_refuses_another_configuration(run: Run, trained: Path) -> None:
+    config = trained / "config.yaml"
+    assert run("train", config, "--output", trained / "again", *SMALL, "--quiet").code == 0
+    finished = run("train", config, "--output", trained / "again", *SMALL, "--seed", "9", "--quiet")
+    assert finished.code == 2 and "another configuration" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda model: (model / "weights.safetensors").unlink(), ["weights.safetensors", "missing"]),
+        (lambda model: (model / "model.json").unlink(), ["model.json is missing"]),
+        (
+            lambda model: rewrite(model, '"version": 1', '"version": 7'),
+            ["model.json", "version 7", "version 1"],
+        ),
+        (lambda model: rewrite(model, '"engine": "dense"', '"engine": "x"'), ["model.json", "engine 'x'"]),
+        (lambda model: rewrite(model, '"landmarks":', '"points":'), ["model.json", "'landmarks'"]),
+        (lambda model: rewrite(model, '"overlap": 0.25', '"overlap": 3'), ["model.json", "overlap 3"]),
+    ],
+)
+def test_a_wrong_bundle_is_refused_in_one_sentence(
+    run: Run, trained: Path, tmp_path: Path, spoil: object, said: list[str]
+) -> None:
+    model = trained / "run/model"
+    assert callable(spoil)
+    spoil(model)
+    commands = (
+        ("detect", trained / "data/images", "--model", model, "--output", tmp_path / "out"),
+        ("bundle", "verify", model),
+    )
+    for command in commands:
+        finished = run(*command)
+        assert finished.code == 2 and finished.err.count("\n") == 1, finished.err
+        assert all(word in finished.err for word in said)
+
+
+def rewrite(model: Path, old: str, new: str) -> None:
+    path = model / "model.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_bundle_shows_verifies_and_packs(run: Run, trained: Path, tmp_path: Path) -> None:
+    model = trained / "run/model"
+    shown = run("bundle", "show", model, "--json")
+    assert shown.code == 0 and shown.json["landmarks"] == 16 and "Nasion" in shown.json["names"]
+    assert "Nasion" in run("bundle", "show", model).out
+    assert run("bundle", "verify", model).code == 0
+    assert run("bundle", "export", model, "--output", tmp_path / "model.zip").code == 0
+    with zipfile.ZipFile(tmp_path / "model.zip") as packed:
+        assert {Path(name).name for name in packed.namelist()} == {"model.json", "weights.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "nowhere.csv"], ["nowhere.csv"]),
+        (["plan", "{splits}/train.csv", "--engine", "magic"], ["--engine magic", "dense"]),
+        (
+            ["plan", "{splits}/train.csv", "--output", "{splits}/train.csv/x.yaml"],
+            ["train.csv", "choose a folder"],
+        ),
+        (["train", "nowhere.yaml", "--output", "x"], ["nowhere.yaml", "train_cli plan"]),
+        (["train", "{config}", "--output", "x", "--set", "training.epoch=3"], ["training.epoch=3"]),
+        (["train", "{config}", "--output", "x", "--set", "training.epochs=-3"], ["training.epochs", "-3"]),
+        (["train", "{config}", "--output", "x", "--fold", "6/5"], ["--fold 6/5"]),
+        (["train", "{config}", "--output", "{config}/run"], ["config.yaml", "choose a folder"]),
+        (["detect", "nowhere.nii.gz", "--model", "{model}", "--output", "x"], ["nowhere.nii.gz"]),
+        (["detect", "{config}", "--model", "nowhere", "--output", "x"], ["nowhere"]),
+        (
+            ["detect", "{image}", "--model", "{model}", "--output", "{config}/out"],
+            ["config.yaml", "choose a folder"],
+        ),
+        (["bundle", "show", "nowhere"], ["nowhere"]),
+        (["bundle", "export", "{model}", "--output", "{config}/x.zip"], ["config.yaml", "choose a folder"]),
+    ],
+)
+def test_wrong_arguments_give_one_sentence(
+    run: Run, trained: Path, arguments: list[str], said: list[str]
+) -> None:
+    places = {
+        "splits": trained / "splits",
+        "config": trained / "config.yaml",
+        "model": trained / "run/model",
+        "image": sorted((trained / "data/images").iterdir())[0],
+    }
+    finished = run(*(word.format(**places) for word in arguments), "--quiet")
+    assert finished.code == 2 and "Traceback" not in finished.err
+    assert finished.err.count("\n") == 1, finished.err
+    assert all(word in finished.err for word in said), finished.err

@@ -1,0 +1,188 @@
+"""A whole training run on a data set of three cases."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.volume import read_volume
+from LandmarkDetectionLib.detection.detector import load_detector
+from LandmarkDetectionLib.model.bundle import load_bundle, load_weights
+from LandmarkDetectionLib.training.checkpoints import summarise
+from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
+from LandmarkDetectionLib.training.loop import precision_of, train
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[3]
+
+
+def changed(config: TrainingConfig, **sections: dict[str, Any]) -> TrainingConfig:
+    content = config.model_dump()
+    for section, values in sections.items():
+        content[section] |= values
+    return TrainingConfig.model_validate(content)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    return (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
+
+
+def test_a_run_leaves_all_that_was_promised(a_config: TrainingConfig, tmp_path: Path) -> None:
+    bundle = train(a_config, tmp_path / "run", device=CPU)
+    assert read_config(tmp_path / "run" / "config.yaml") == a_config
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert metrics["epoch"].tolist() == [1, 2, 3] and metrics["step"].tolist() == [4, 8, 12]
+    assert metrics[["train_loss", "val_score", "val_found"]].notna().all(axis=None)
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    description = load_bundle(bundle)
+    assert description.table.names == ("bright", "dark", "far")
+    assert description.training_data["training_cases"] == 3
+    assert np.isfinite(description.mean_shape).all()
+
+
+def test_the_bundle_detects_in_a_scan(a_config: TrainingConfig, tmp_path: Path) -> None:
+    detector = load_detector(train(a_config, tmp_path / "run", device=CPU), CPU)
+    told: list[tuple[str, float]] = []
+    detections = detector.detect(
+        read_volume(tmp_path / "val0.nii.gz"), progress=lambda stage, fraction: told.append((stage, fraction))
+    )
+    assert [detection.name for detection in detections] == ["bright", "dark", "far"]
+    assert told[-1] == ("detect", 1.0)
+
+
+def test_training_teaches(a_config: TrainingConfig, tmp_path: Path) -> None:
+    config = changed(a_config, training={"epochs": 6, "steps_per_epoch": 30, "validate_every": 6})
+    train(config, tmp_path / "run", device=CPU)
+    metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").iloc[-1]
+    assert metrics["val_found"] > 0.7
+    assert metrics["val_median_mm"] < 1.0
+
+
+def test_the_same_seed_gives_the_same_weights_whoever_prepares_the_crops(
+    a_config: TrainingConfig, tmp_path: Path
+) -> None:
+    one = train(a_config, tmp_path / "one", device=CPU)
+    two = train(changed(a_config, training={"workers": 2}), tmp_path / "two", device=CPU)
+    other = train(changed(a_config, training={"seed": 4}), tmp_path / "other", device=CPU)
+    assert same_weights(one, two)
+    assert not same_weights(one, other)
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(
+    a_config: TrainingConfig, tmp_path: Path
+) -> None:
+    config = changed(a_config, training={"epochs": 5})
+    write_config(config, tmp_path / "config.yaml", header="")
+    whole = train(config, tmp_path / "whole", device=CPU)
+    run = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "train_cli",
+        "train",
+        str(tmp_path / "config.yaml"),
+        "--output",
+        str(run),
+        "--quiet",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+    def state() -> tuple[int, ...]:
+        files = (run / "checkpoints" / "best.ckpt", run / "checkpoints" / "last.ckpt", run / "metrics.csv")
+        return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+
+    kills = 0
+    for moment in ("best", "last"):
+        before = state()
+        process = subprocess.Popen([*command, "--device", "cpu"], cwd=ROOT, env=environment)
+        while process.poll() is None and (
+            state()[0] == before[0] if moment == "best" else state()[1] == before[1]
+        ):
+            time.sleep(0.001)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 2
+    subprocess.run([*command, "--device", "cpu"], cwd=ROOT, env=environment, check=True)
+    assert same_weights(whole, run / "model")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(run / "metrics.csv"), pd.read_csv(tmp_path / "whole" / "metrics.csv")
+    )
+    assert not list(run.rglob(".writing-*")) or kills  # a kill may leave a temporary file, never a broken one
+
+
+def test_a_finished_run_started_again_keeps_its_model(a_config: TrainingConfig, tmp_path: Path) -> None:
+    first = train(a_config, tmp_path / "run", device=CPU)
+    weights = (first / "weights.safetensors").read_bytes()
+    assert (train(a_config, tmp_path / "run", device=CPU) / "weights.safetensors").read_bytes() == weights
+
+
+def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: TrainingConfig, tmp_path: Path) -> None:
+    config = changed(a_config, training={"epochs": 40, "learning_rate": 1e-9, "patience": 2, "ema": 0})
+    train(config, tmp_path / "run", device=CPU)
+    rows = len(pd.read_csv(tmp_path / "run" / "metrics.csv"))
+    assert rows == 3
+    train(config, tmp_path / "run", device=CPU)
+    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == rows
+
+
+def test_another_configuration_in_the_same_run_folder_is_refused(
+    a_config: TrainingConfig, tmp_path: Path
+) -> None:
+    train(a_config, tmp_path / "run", device=CPU)
+    with pytest.raises(InputError, match="another configuration"):
+        train(changed(a_config, loss={"gamma": 1.0}), tmp_path / "run", device=CPU)
+
+
+def test_a_fold_validates_on_what_it_does_not_train_on(a_config: TrainingConfig, tmp_path: Path) -> None:
+    facts = []
+    for number in (1, 2):
+        config = changed(a_config, data={"fold": f"{number}/2"}, training={"epochs": 1})
+        facts.append(load_bundle(train(config, tmp_path / f"fold{number}", device=CPU)).training_data)
+    assert all(fact["training_cases"] + fact["validation_cases"] == 5 for fact in facts)
+    assert sum(fact["validation_cases"] for fact in facts) == 5
+
+
+def test_accumulating_two_batches_of_one_is_a_batch_of_two(a_config: TrainingConfig, tmp_path: Path) -> None:
+    plain = {"precision": "off", "epochs": 1, "steps_per_epoch": 1, "ema": 0}
+    one = train(changed(a_config, training=plain | {"batch": 1, "accumulate": 2}), tmp_path / "a", device=CPU)
+    rows = pd.read_csv(tmp_path / "a" / "metrics.csv")
+    assert rows["step"].tolist() == [1]
+    assert load_weights(one)
+
+
+def test_half_precision_on_a_cpu_is_refused(a_config: TrainingConfig) -> None:
+    with pytest.raises(InputError, match=r"training\.precision is fp16"):
+        precision_of(changed(a_config, training={"precision": "fp16"}), CPU)
+    assert precision_of(changed(a_config, training={"precision": "off"}), CPU) == "32-true"
+    assert precision_of(changed(a_config, training={"precision": "bf16"}), CPU) == "bf16-mixed"
+
+
+def test_summary_counts_a_missed_landmark_as_the_cap() -> None:
+    errors = np.array([[0.5, np.nan], [np.inf, 9.0]])
+    summary = summarise(errors, cap=4.0)
+    assert summary["val_found"] == pytest.approx(2 / 3)
+    assert summary["val_mre_mm"] == pytest.approx(4.75)
+    assert summary["val_score"] == pytest.approx((0.5 + 4 + 4) / 3)
+
+
+@pytest.mark.gpu
+def test_checkpoints_and_bundles_pass_between_gpu_and_cpu(a_config: TrainingConfig, tmp_path: Path) -> None:
+    gpu = torch.device("cuda:0")
+    short = changed(a_config, training={"epochs": 1})
+    for made, used in ((gpu, CPU), (CPU, gpu)):
+        run = tmp_path / made.type
+        bundle = train(short, run, device=made)
+        assert load_detector(bundle, used).detect(read_volume(tmp_path / "val0.nii.gz"))
+        train(short, run, device=used)
