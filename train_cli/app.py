@@ -14,7 +14,7 @@ import typer
 
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.errors import InputError
-from train_cli import bundle, check, demo, detect, evaluate, masks, phantom, plan, split, train
+from train_cli import bundle, cases, check, demo, detect, evaluate, masks, phantom, plan, split, train
 from train_cli.console import allow_any_text, print_error
 
 DONE, OUR_FAULT, WRONG_INPUT = 0, 1, 2
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.run)
 app.command("phantom", epilog=phantom.EXAMPLES)(phantom.run)
+app.command("cases", epilog=cases.EXAMPLES)(cases.run)
 app.command("masks", epilog=masks.EXAMPLES)(masks.run)
 app.command("split", epilog=split.EXAMPLES)(split.run)
 app.command("check", epilog=check.EXAMPLES)(check.run)

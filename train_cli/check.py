@@ -35,12 +35,17 @@ def run(
     together; names that differ between cases; one image or one patient in two
     splits; swapped, mirrored or misplaced landmarks.
 
+    A landmarks.csv among the files, as in splits/*.csv, is the table of the
+    others and not a split.
+
     Exit code 2 if there is an error; warnings want a look, and do not change
     the exit code.
     """
+    from LandmarkDetectionLib.data.cases import TABLE_NAME
     from LandmarkDetectionLib.data.checks import check_splits
 
     console = Console(quiet=quiet, json=json)
+    splits = [path for path in splits if path.name != TABLE_NAME] or splits
     with console.progress("Checking") as progress:
         findings = check_splits(splits, progress=progress)
     errors = sum(finding.severity == "error" for finding in findings)

@@ -113,7 +113,7 @@ def check_splits(paths: Sequence[Path], *, progress: Progress | None = None) -> 
     Raises:
         InputError: if a CSV itself or a landmark table cannot be read.
     """
-    splits = {Path(path): read_rows(Path(path), supervised=False) for path in paths}
+    splits = {Path(path): read_rows(Path(path), supervised=True) for path in paths}
     findings: list[Finding] = []
     examined: list[_Examined] = []
     total = sum(map(len, splits.values()))

@@ -90,7 +90,8 @@ def read_table(path: Path) -> LandmarkTable:
             label = int(cells["label"])
         except ValueError as error:
             raise InputError(
-                f"{path}, line {line}: the label '{cells['label']}' is not a whole number; use 1 to {MAX_LABEL}."
+                f"{path}, line {line}: the label '{cells['label']}' is not a whole number; "
+                f"use 1 to {MAX_LABEL}."
             ) from error
         name, _, *rest = (cells[column] for column in COLUMNS)
         landmarks.append(Landmark(name, label, *rest))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from LandmarkDetectionLib.data.cases import Case, read_rows
+from LandmarkDetectionLib.data.collect import scans_in
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.volume import image_stem, is_image_path
-
-_MASK_ENDING = "_mask"
+from LandmarkDetectionLib.data.volume import image_stem
 
 
 def find_inputs(path: Path) -> list[Case]:
@@ -25,16 +24,5 @@ def find_inputs(path: Path) -> list[Case]:
         return [row.case for row in read_rows(path, supervised=False)]
     if path.is_file():
         return [Case(image_stem(path), path)]
-    images: dict[str, Path] = {}
-    for item in sorted(path.iterdir()):
-        if item.is_file() and is_image_path(item):
-            name = image_stem(item)
-            if name in images:
-                raise InputError(f"{item}: {images[name].name} has the same case name; rename one of them.")
-            images[name] = item
-    scans = [
-        Case(name, image)
-        for name, image in images.items()
-        if not (name.endswith(_MASK_ENDING) and name.removesuffix(_MASK_ENDING) in images)
-    ]
+    scans = [Case(name, image) for name, image in scans_in(path).items()]
     return scans or [Case(path.resolve().name, path)]

@@ -21,7 +21,9 @@ from LandmarkDetectionLib.training.module import DenseTraining
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its name and renames it: a killed process leaves a whole one."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 

@@ -25,7 +25,12 @@ from LandmarkDetectionLib.detection.calibrate import calibrate
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
 from LandmarkDetectionLib.training.cache import PreparedCase, PreparedSplit, prepare_split, table_of
-from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd, make_run_folders, summarise
+from LandmarkDetectionLib.training.checkpoints import (
+    AtomicCheckpointIO,
+    EpochEnd,
+    make_run_folders,
+    summarise,
+)
 from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
 from LandmarkDetectionLib.training.folds import Fold, take_fold
 from LandmarkDetectionLib.training.module import DenseTraining, detection_settings
@@ -77,7 +82,10 @@ def train(
     trainer = make_trainer(config, run, device, [*callbacks, epoch_end])
     last = run / "checkpoints" / "last.ckpt"
     trainer.fit(
-        module, make_loader(data, config, trainer), ckpt_path=last if last.is_file() else None, weights_only=False
+        module,
+        make_loader(data, config, trainer),
+        ckpt_path=last if last.is_file() else None,
+        weights_only=False,
     )
     if trainer.is_global_zero:
         export_bundle(config, data, run, device)
@@ -197,7 +205,8 @@ def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
     saved = run / "config.yaml"
     if saved.is_file() and read_config(saved) != config:
         raise InputError(
-            f"{run}: this run was started with another configuration; give another --output, or {saved} to go on with it."
+            f"{run}: this run was started with another configuration; give another --output, "
+            f"or {saved} to go on with it."
         )
     make_run_folders(run)
     if not saved.is_file():

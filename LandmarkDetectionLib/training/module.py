@@ -73,7 +73,11 @@ class DenseTraining(L.LightningModule):
         errors = np.full((len(self.validation), self.landmarks), np.nan)
         for row, case in enumerate(self.validation):
             peaks = find_landmarks(
-                network, _in_float32(case), detection_settings(self.config), self.landmarks, device=self.device
+                network,
+                _in_float32(case),
+                detection_settings(self.config),
+                self.landmarks,
+                device=self.device,
             )
             found = np.array([peak.position for peak in peaks])
             errors[row] = np.linalg.norm(found - case.positions, axis=1)

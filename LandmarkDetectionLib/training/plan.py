@@ -49,6 +49,9 @@ STANDARD_POSE_DEGREES = 30.0
 HOUNSFIELD_BELOW = -500.0
 """Only a scale on which air is about -1000 reaches this far down."""
 NETWORK = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
+SMALL_NETWORK = NetworkSection(channels=(8, 16, 32), blocks=(2, 3, 2, 1), groups=8)
+FEWEST_STEPS = 500
+"""The network of full size learns too little in fewer steps than these."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def make_plan(
         read_split(val, supervised=True)
     table = discover_table(cases, train)
     design = design_for([measure_case(case, table) for case in progress(cases)], table, train)
-    batch, seconds = measure_step(NETWORK, len(table), design.sampling.crop, device)
+    network, batch, seconds, network_reason = choose_network(len(table), design.sampling.crop, device, hours)
     epochs = _choose_epochs(len(cases), batch, seconds, device, hours)
     config = TrainingConfig(
         version=CONFIG_VERSION,
@@ -147,7 +150,7 @@ def make_plan(
         target=design.target,
         sampling=design.sampling,
         augmentation=design.augmentation,
-        network=NETWORK,
+        network=network,
         loss=LossSection(gamma=2.0, background_weight=1.0),
         training=_training_section(epochs, batch, device, seed),
         detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
@@ -156,6 +159,7 @@ def make_plan(
     reasons = (
         f"{len(cases)} training cases, {len(table)} landmarks.",
         *design.reasons,
+        network_reason,
         f"training: a step of {batch} crops takes {seconds:.2g} s here ({device}); "
         f"{epochs} epochs of {STEPS_PER_EPOCH} steps are about {expected:.2g} hours.",
     )
@@ -265,10 +269,25 @@ def _choose_epochs(cases: int, batch: int, seconds: float, device: torch.device,
     return max(round(steps / STEPS_PER_EPOCH), 1)
 
 
+def choose_network(
+    landmarks: int, crop: tuple[int, int, int], device: torch.device, hours: float | None
+) -> tuple[NetworkSection, int, float, str]:
+    """The network, its batch, the seconds of a step, and why: half the channels where time is short."""
+    batch, seconds = measure_step(NETWORK, landmarks, crop, device)
+    if hours is None or hours * 3600 / seconds >= FEWEST_STEPS:
+        return NETWORK, batch, seconds, "network: the reference's 16, 32 and 64 channels."
+    batch, seconds = measure_step(SMALL_NETWORK, landmarks, crop, device)
+    reason = f"network: 8, 16 and 32 channels; {hours:.2g} hours are too short to train twice as many."
+    return SMALL_NETWORK, batch, seconds, reason
+
+
 def measure_step(
     network: NetworkSection, landmarks: int, crop: tuple[int, int, int], device: torch.device
 ) -> tuple[int, float]:
-    """The batch size that fits the device, and the seconds that one optimiser step with it takes."""
+    """The batch size that fits the device, and the seconds that one optimiser step with it takes.
+
+    On a CPU these are processor seconds shared out over the threads: what a step takes when nothing else runs.
+    """
     settings = VNetSettings(
         classes=landmarks + 1, channels=network.channels, blocks=network.blocks, groups=network.groups
     )
@@ -287,15 +306,17 @@ def _time_step(
 ) -> float:
     image = torch.rand(batch, 1, *crop[::-1], device=device)
     classes = torch.randint(0, landmarks + 1, (batch, *crop[::-1]), device=device)
+    on_gpu = device.type == "cuda"
+    clock, workers = (time.perf_counter, 1) if on_gpu else (time.process_time, torch.get_num_threads())
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = clock()
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
             logits = model(image.contiguous(memory_format=torch.channels_last_3d))
         focal_loss(logits, classes).backward()  # type: ignore[no-untyped-call]
-        if device.type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
+        seconds.append((clock() - start) / workers)
     return min(seconds[1:])
 
 

@@ -129,18 +129,16 @@ def test_the_blob_in_the_image_is_the_ball_in_the_classes(
     positions = np.stack([sides[0], sides[1], frame.centre])
     table = LandmarkTable((Landmark("l", 1, pair="r"), Landmark("r", 2, pair="l"), Landmark("c", 3)))
     case = prepared(tmp_path, "scan", blobs(frame, positions[2:], [1.5]), frame, positions)
-    config = make_config(augmentation={**ALL_MOVES, "mirror": mirror}, target={"positive": 4, "negative": 7})
+    config = make_config(augmentation={**ALL_MOVES, "mirror": mirror}, target={"positive": 5, "negative": 8})
     dataset = CropDataset([case], table, config)
-    crop_grid = Frame(size=SIZE)
-    compared = 0
-    for number in range(90):
+    apart = []
+    for number in range(60):
         image, classes = draw(dataset, number)
-        if np.count_nonzero(classes == 3) < 230 or touches_the_edge(classes == 3, 6):
-            continue
-        centre = mask_centres(classes, crop_grid)[3]
-        np.testing.assert_allclose(find_blob((image + 1).clip(1e-6)), centre, atol=0.08)
-        compared += 1
-    assert compared >= 8
+        if np.count_nonzero(classes == 3) > 450 and not touches_the_edge(classes == 3, 1):
+            centre = mask_centres(classes, Frame(size=SIZE))[3]
+            apart.append(find_blob((image + 1).clip(1e-6)) - centre)
+    assert len(apart) >= 8
+    assert np.quantile(np.linalg.norm(apart, axis=1), 0.8) < 0.05
 
 
 def touches_the_edge(mask: NDArray[np.bool_], margin: int) -> bool:
@@ -148,21 +146,22 @@ def touches_the_edge(mask: NDArray[np.bool_], margin: int) -> bool:
     return bool(inner.sum() < mask.sum())
 
 
-def places_shown(
-    folder: Path, frame: Frame, positions: Array, config: TrainingConfig, number: int
-) -> tuple[Array, NDArray[np.bool_]]:
-    """The world position (z, y, x, 3) that each voxel of a sample shows, and whether the scan reaches there.
+def places_shown(folder: Path, frame: Frame, positions: Array, config: TrainingConfig, number: int) -> Array:
+    """The world position that each voxel of a sample without a warp shows, (z, y, x, 3).
 
-    They are read off samples of three scans whose intensities are the world coordinates.
+    They are read off the middle of samples of three scans whose intensities are the world coordinates.
     """
-    world = (world_of(frame) - frame.centre) / 80
-    shown = []
+    index = np.stack(np.indices(SIZE[::-1])[::-1], axis=-1)
+    middle = tuple(slice(count // 2 - 3, count // 2 + 4) for count in SIZE[::-1])
+    where = np.zeros((*SIZE[::-1], 3))
     for axis in range(3):
-        case = prepared(folder, f"axis {axis}", world[..., axis], frame, positions)
-        shown.append(draw(CropDataset([case], names(len(positions)), config), number)[0])
-    lowest = world.reshape(-1, 3).min(axis=0)
-    reached = np.all([image > low + 1e-4 for image, low in zip(shown, lowest, strict=True)], axis=0)
-    return frame.centre + 80.0 * np.stack(shown, axis=-1), reached
+        ramp = (world_of(frame)[..., axis] - frame.centre[axis]) / 80
+        case = prepared(folder, f"axis {axis}", ramp, frame, positions)
+        shown = draw(CropDataset([case], names(len(positions)), config), number)[0]
+        terms = np.column_stack([index[middle].reshape(-1, 3), np.ones(7**3)])
+        *slope, start = np.linalg.lstsq(terms, shown[middle].ravel(), rcond=None)[0]
+        where[..., axis] = frame.centre[axis] + 80 * (index @ slope + start)
+    return where
 
 
 def test_the_classes_are_balls_and_shells_in_mm_around_the_nearest_landmark(tmp_path: Path) -> None:
@@ -173,17 +172,18 @@ def test_the_classes_are_balls_and_shells_in_mm_around_the_nearest_landmark(tmp_
         augmentation={"rotation": 180}, target={"positive": 3.3, "negative": 5.2}, image={"spacing": 0.9}
     )
     case = prepared(tmp_path, "scan", np.zeros(frame.shape), frame, positions)
-    compared = 0
+    kinds = 0
     for number in range(6):
-        where, reached = places_shown(tmp_path, frame, positions, config, number)
+        where = places_shown(tmp_path, frame, positions, config, number)
         distances = np.linalg.norm(where[..., None, :] - positions[:5], axis=-1)
-        nearest = distances.min(axis=-1)
-        expected = np.where(nearest <= 3.3, distances.argmin(axis=-1) + 1, np.where(nearest <= 5.2, -1, 0))
-        clear = reached & (np.abs(nearest - 3.3) > 1e-3) & (np.abs(nearest - 5.2) > 1e-3)
+        first, second = np.moveaxis(np.sort(distances, axis=-1)[..., :2], -1, 0)
+        expected = np.where(first <= 3.3, distances.argmin(axis=-1) + 1, np.where(first <= 5.2, -1, 0))
+        clear = np.minimum(np.abs(first - 3.3), np.abs(first - 5.2)) > 1e-3
+        clear &= second - first > 1e-3
         classes = draw(CropDataset([case], names(6), config), number)[1]
         np.testing.assert_array_equal(classes[clear], expected[clear])
-        compared += len(np.unique(expected[clear]))
-    assert compared > 18
+        kinds += len(np.unique(expected[clear]))
+    assert kinds > 18
 
 
 def test_with_everything_off_a_crop_is_the_scan_resampled(tmp_path: Path) -> None:
@@ -192,12 +192,14 @@ def test_with_everything_off_a_crop_is_the_scan_resampled(tmp_path: Path) -> Non
     case = prepared(tmp_path, "scan", voxels, frame, frame.centre[None])
     config = make_config()
     image, _ = draw(CropDataset([case], names(1), config), 3)
-    where, reached = places_shown(tmp_path, frame, frame.centre[None], config, 3)
+    where = places_shown(tmp_path, frame, frame.centre[None], config, 3)
     grid = Frame(size=SIZE, origin=where[0, 0, 0])
-    np.testing.assert_allclose(where[reached], world_of(grid)[reached], atol=1e-3)
+    np.testing.assert_allclose(where, world_of(grid), atol=1e-3)
+    index = frame.world_to_index(where)
+    inside = ((index > 0) & (index < np.array(frame.size) - 1)).all(axis=-1)
+    assert inside.mean() > 0.9
     expected = resample(Volume(voxels, frame), grid).voxels
-    assert reached.mean() > 0.9
-    np.testing.assert_allclose(image[reached], expected[reached], atol=2e-3)
+    np.testing.assert_allclose(image[inside], expected[inside], atol=2e-3)
 
 
 def sides_case(folder: Path) -> tuple[PreparedCase, Array]:

@@ -1,0 +1,59 @@
+"""The command `cases`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from train_cli.console import Console
+from train_cli.options import Device, Json, Quiet, Seed
+
+EXAMPLES = """
+Examples:
+
+  train_cli cases scans --output cases.csv
+
+  train_cli cases scans --landmarks markups --output cases.csv --group "^patient[0-9]+"
+"""
+
+
+def run(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder with the scans.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(metavar="CASES.csv", help="The list to write.")] = Path("cases.csv"),
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the landmark files are.", show_default="beside the scans"),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="What cases of one patient or family share in their names; a split keeps them together.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """List the scans of a folder with their landmark files and masks.
+
+    The landmarks of CASE.nii.gz are in CASE.mrk.json, CASE.fcsv or CASE.csv,
+    its mask is CASE_mask.nii.gz. Scans without either are left out. The list
+    is an ordinary table: edit it as you like.
+    """
+    from LandmarkDetectionLib.data.cases import write_split
+    from LandmarkDetectionLib.data.collect import collect_cases
+
+    found = collect_cases(folder, landmarks=landmarks, group=group)
+    write_split(found, output)
+    console = Console(quiet=quiet, json=json)
+    groups = sorted({case.group for case in found if case.group})
+    console.result({"cases": [case.name for case in found], "groups": groups, "csv": output})
+    grouped = f" Groups: {', '.join(groups)}." if groups else ""
+    console.say(f"{len(found)} cases in {output}.{grouped}")
