@@ -115,6 +115,7 @@ def prepare_split(
 
 
 def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, cache: Path) -> dict[str, Any]:
+    sources = {str(path): _state(path) for path in _sources(case)}
     landmarks = case_landmarks(case, table)
     key = _key(preparation, content_digest(case.image_path))
     voxels_path, frame_path = _paths(cache, key)
@@ -128,7 +129,7 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
         "group": case.group,
         "key": key,
         "positions": landmarks.positions_of(table.names).tolist(),
-        "sources": {str(path): _state(path) for path in _sources(case)},
+        "sources": sources,
     }
 
 

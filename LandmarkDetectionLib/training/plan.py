@@ -286,7 +286,7 @@ def measure_step(
 ) -> tuple[int, float]:
     """The batch size that fits the device, and the seconds that one optimiser step with it takes.
 
-    On a CPU these are processor seconds shared out over the threads: what a step takes when nothing else runs.
+    On a CPU these are processor seconds shared out over the threads: a step when nothing else runs.
     """
     settings = VNetSettings(
         classes=landmarks + 1, channels=network.channels, blocks=network.blocks, groups=network.groups

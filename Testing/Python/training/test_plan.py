@@ -1,133 +1,370 @@
-"""A plan fits the data: small and large anatomy, calibrated and other intensities, any pose, little time."""
+"""From a data set to a configuration that needs no hand edit."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.cases import Case
+from LandmarkDetectionLib.data.cases import Case, read_split, write_split
+from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
-from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, write_volume
+from LandmarkDetectionLib.training.config import NetworkSection, read_config, write_config
 from LandmarkDetectionLib.training.plan import (
     NETWORK,
-    SMALL_NETWORK,
     CaseMeasures,
-    choose_network,
-    choose_spacing,
+    Design,
+    Plan,
+    _choose_epochs,
     design_for,
+    make_plan,
     measure_case,
+    measure_step,
 )
+
+Array = NDArray[np.float64]
 
 CPU = torch.device("cpu")
-NAMES = tuple(f"P{number}" for number in range(12))
-
-
-def shape(extent: float, seed: int = 0) -> NDArray[np.float64]:
-    points = np.random.default_rng(seed).uniform(-0.5, 0.5, (12, 3))
-    largest = np.linalg.norm(points[:, None] - points[None], axis=-1).max()
-    return points / largest * extent
-
-
-def measures(extent: float, voxel: float, *, turn: float = 0.0, lowest: float = 0.0) -> list[CaseMeasures]:
-    """Five cases of one anatomy, each turned by `turn` degrees more than the last."""
-    cases = []
-    for number in range(5):
-        angle = np.deg2rad(turn * number)
-        c, s = np.cos(angle), np.sin(angle)
-        rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-        cases.append(
-            CaseMeasures(
-                spacing=np.full(3, voxel),
-                extent=np.full(3, 1.2 * extent),
-                percentiles=(lowest, 1500.0),
-                lowest=lowest,
-                positions=shape(extent) @ rotation.T,
-            )
-        )
-    return cases
-
-
-@pytest.mark.parametrize(
-    ("extent", "voxel", "spacing"),
-    [(22.0, 0.2, 0.2), (22.0, 0.1411, 0.1411), (22.0, 0.02, 0.138), (250.0, 1.0, 1.56), (250.0, 0.5, 1.56)],
-)
-def test_mouse_and_man_come_out_on_a_grid_of_their_own(extent: float, voxel: float, spacing: float) -> None:
-    design = design_for(measures(extent, voxel), LandmarkTable.from_names(NAMES), Path("train.csv"))
-    assert design.image.spacing == pytest.approx(spacing, rel=0.01)
-    assert design.target.positive == pytest.approx(3 * spacing, rel=0.02)
-    assert design.target.negative == pytest.approx(6 * spacing, rel=0.02)
-    assert design.sampling.crop == (64, 64, 64)
-    assert design.augmentation.elastic_amplitude <= 0.4 * design.augmentation.elastic_spacing
-    assert design.augmentation.elastic_amplitude < 0.05 * extent
-
-
-def test_a_small_scan_gets_a_small_crop() -> None:
-    design = design_for(measures(22.0, 1.0), LandmarkTable.from_names(NAMES), Path("train.csv"))
-    assert design.sampling.crop == (32, 32, 32)
-
-
-def test_the_reason_says_which_spacing_won() -> None:
-    assert "own" in choose_spacing(measures(22.0, 0.2))[1]
-    assert "160 voxels" in choose_spacing(measures(250.0, 0.5))[1]
-
-
-def test_hounsfield_units_get_a_fixed_window_and_other_intensities_percentiles() -> None:
-    table = LandmarkTable.from_names(NAMES)
-    fixed = design_for(measures(250, 1.0, lowest=-1024.0), table, Path("train.csv")).image
-    assert (fixed.normaliser, fixed.low, fixed.high) == ("fixed", -1024.0, 1500.0)
-    assert design_for(measures(250, 1.0), table, Path("train.csv")).image.normaliser == "adaptive"
-
-
-def test_poses_decide_the_rotation() -> None:
-    table = LandmarkTable.from_names(NAMES)
-    assert design_for(measures(22, 0.2, turn=4), table, Path("train.csv")).augmentation.rotation < 30
-    assert design_for(measures(22, 0.2, turn=40), table, Path("train.csv")).augmentation.rotation == 180
-
-
-def test_only_symmetric_anatomy_is_mirrored() -> None:
-    half = shape(22.0)[:5] + np.array([12.0, 0.0, 0.0])
-    middle = shape(22.0, seed=1)[:2] * np.array([0.0, 1.0, 1.0])
-    symmetric = np.concatenate([half, half * np.array([-1.0, 1.0, 1.0]), middle])
-    table = LandmarkTable.from_names(NAMES)
-    cases = [replace(case, positions=symmetric) for case in measures(22, 0.2)]
-    design = design_for(cases, table, Path("train.csv"))
-    assert design.augmentation.mirror == 0.5
-    assert [design.table.mirrored_order[row] for row in range(12)] == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 10, 11]
-    few = [
-        replace(
-            case,
-            positions=case.positions * np.nan_to_num(np.r_[[1.0] * 3, [np.nan] * 9], nan=np.nan)[:, None],
-        )
-        for case in cases
+WHERE = Path("train.csv")
+SIDED = ("eye left", "eye right", "ear left", "ear right", "nose", "chin", "crown", "nape")
+HEAD = np.array(
+    [
+        [-0.15, -0.40, 0.00],
+        [0.15, -0.40, 0.00],
+        [-0.35, 0.00, -0.05],
+        [0.35, 0.00, -0.05],
+        [0.00, -0.50, -0.10],
+        [0.00, -0.40, -0.40],
+        [0.00, 0.05, 0.45],
+        [0.00, 0.45, -0.20],
     ]
-    assert design_for(few, table, Path("train.csv")).augmentation.mirror == 0
+)
+"""A symmetric head of about unit length, left to right along x."""
+NUMBERED = tuple(f"L{number}" for number in range(1, 9))
 
 
-def test_little_time_gets_the_small_network() -> None:
-    crop = (16, 16, 16)
-    assert choose_network(3, crop, CPU, None)[0] == NETWORK
-    assert choose_network(3, crop, CPU, 100.0)[0] == NETWORK
-    network, batch, seconds, reason = choose_network(3, crop, CPU, 1e-6)
-    assert network == SMALL_NETWORK and batch == 2 and seconds > 0 and "too short" in reason
+def turn(axis: Sequence[float], degrees: float) -> Array:
+    x, y, z = np.array(axis) / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = np.deg2rad(degrees)
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
 
 
-def test_a_case_is_measured_around_its_landmarks(tmp_path: Path) -> None:
-    frame = Frame(size=(20, 22, 24), spacing=(0.5, 0.5, 2.0), origin=(-3, 4, 5))
-    voxels = np.full(frame.shape, -1000, dtype=np.int16)
-    voxels[8:16, 8:14, 8:12] = 700
-    write_volume(Volume(voxels, frame), tmp_path / "a.nii.gz")
-    points = frame.index_to_world([[8, 8, 8], [11, 13, 15], [9, 10, 11]])
-    write_landmarks(LandmarkSet(("a", "b", "c"), points), tmp_path / "a.csv")
-    case = Case("a", tmp_path / "a.nii.gz", tmp_path / "a.csv")
-    measured = measure_case(case, LandmarkTable.from_names(("a", "b", "c", "d")))
-    assert measured.percentiles == (700.0, 700.0) and measured.lowest == -1000
-    np.testing.assert_allclose(measured.extent, [10, 11, 48])
-    assert np.isnan(measured.positions[3]).all() and np.isfinite(measured.positions[:3]).all()
+def heads(length: float, *, degrees: float = 8.0, count: int = 6, shape: Array = HEAD) -> list[Array]:
+    """Heads of about `length` mm, each turned by up to `degrees` about an axis of its own."""
+    rng = np.random.default_rng(0)
+    return [
+        length * rng.uniform(0.95, 1.05) * shape @ turn(rng.standard_normal(3), degrees * row / (count - 1)).T
+        + rng.uniform(-20, 20, 3)
+        for row in range(count)
+    ]
+
+
+def measured(
+    length: float, spacing: float | Sequence[float], *, extent: float | None = None, **changes: Any
+) -> list[CaseMeasures]:
+    """What a scan of such a head measures, with air around it."""
+    measures = CaseMeasures(
+        spacing=np.broadcast_to(np.array(spacing, dtype=float), (3,)),
+        extent=np.full(3, extent or 1.3 * length),
+        percentiles=(0.0, 220.0),
+        lowest=0.0,
+        positions=np.zeros((8, 3)),
+    )
+    return [replace(measures, **{"positions": points, **changes}) for points in heads(length)]
+
+
+def design(measures: Sequence[CaseMeasures], names: Sequence[str] = NUMBERED) -> Design:
+    return design_for(measures, LandmarkTable.from_names(names), WHERE)
+
+
+def all_in_proportion(made: Design) -> None:
+    """What holds at any size: radii, crops and warps in voxels of the grid."""
+    spacing = made.image.spacing
+    assert made.target.positive == pytest.approx(3 * spacing, rel=0.01)
+    assert made.target.negative == pytest.approx(6 * spacing, rel=0.01)
+    assert made.augmentation.elastic_spacing == pytest.approx(16 * spacing, rel=0.01)
+    assert made.augmentation.elastic_amplitude == pytest.approx(3 * spacing, rel=0.01)
+    assert all(size % 16 == 0 and 16 <= size <= 64 for size in made.sampling.crop)
+
+
+def test_a_mouse_skull_keeps_its_voxels() -> None:
+    made = design(measured(22, 0.2))
+    assert made.image.spacing == 0.2
+    assert made.sampling.crop == (64, 64, 64)
+    assert made.target.positive == 0.6
+    all_in_proportion(made)
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0])
+def test_a_human_head_gets_a_grid_of_a_millimetre_or_so(spacing: float) -> None:
+    made = design(measured(250, spacing))
+    assert 1.0 <= made.image.spacing <= 1.8
+    assert made.sampling.crop == (64, 64, 64)
+    assert 3 <= made.target.positive <= 5.4
+    all_in_proportion(made)
+
+
+def test_the_grid_follows_the_head_and_not_the_field_of_view() -> None:
+    close = design(measured(22, 0.2))
+    wide = design(measured(22, 0.2, extent=400))
+    assert wide.image == close.image
+
+
+def test_a_coarse_scan_is_not_made_finer() -> None:
+    made = design(measured(250, 3.0))
+    assert made.image.spacing == 3.0
+    all_in_proportion(made)
+
+
+def test_thick_slices_give_cubic_voxels_of_the_same_volume() -> None:
+    assert design(measured(100, (0.5, 0.5, 4.0))).image.spacing == pytest.approx(1.0)
+
+
+def test_an_odd_spacing_is_kept_to_the_digit_so_that_no_scan_is_resampled() -> None:
+    assert design(measured(22, 0.140625)).image.spacing == 0.140625
+
+
+@pytest.mark.parametrize(("voxels", "edge"), [(10, 16), (40, 48), (64, 64), (90, 64)])
+def test_a_crop_is_no_larger_than_the_scans(voxels: int, edge: int) -> None:
+    assert design(measured(5, 0.5, extent=0.5 * voxels)).sampling.crop == (edge, edge, edge)
+
+
+@pytest.mark.parametrize("lowest", [-1024.0, -1000.0, -3024.0])
+def test_hounsfield_units_give_a_fixed_window_around_the_landmarks(lowest: float) -> None:
+    made = design(measured(250, 1, lowest=lowest, percentiles=(-980.0, 1843.4)))
+    assert (made.image.normaliser, made.image.low, made.image.high) == ("fixed", -980, 1843)
+
+
+@pytest.mark.parametrize("lowest", [0.0, -40.0])
+def test_other_units_give_percentiles_of_each_scan(lowest: float) -> None:
+    made = design(measured(250, 1, lowest=lowest))
+    assert (made.image.normaliser, made.image.low, made.image.high) == ("adaptive", 0.5, 99.5)
+
+
+def test_one_scan_in_other_units_is_enough_for_percentiles() -> None:
+    measures = measured(250, 1, lowest=-1000.0, percentiles=(-900.0, 1500.0))
+    assert design([*measures, replace(measures[0], lowest=0.0)]).image.normaliser == "adaptive"
+
+
+def test_hounsfield_units_without_contrast_do_not_make_an_empty_window() -> None:
+    flat = design(measured(250, 1, lowest=-1000.0, percentiles=(-1000.0, -999.8)))
+    assert flat.image.low < flat.image.high
+
+
+def posed(degrees: float, **changes: Any) -> Design:
+    base = measured(22, 0.2)
+    return design(
+        [replace(m, positions=p, **changes) for m, p in zip(base, heads(22, degrees=degrees), strict=True)]
+    )
+
+
+@pytest.mark.parametrize(("degrees", "rotation"), [(0, 15), (8, 15), (20, 20), (29.5, 30)])
+def test_heads_in_one_pose_are_turned_a_little(degrees: float, rotation: float) -> None:
+    assert posed(degrees).augmentation.rotation == pytest.approx(rotation, abs=1)
+
+
+@pytest.mark.parametrize("degrees", [40, 90, 175])
+def test_heads_in_any_pose_are_turned_all_round(degrees: float) -> None:
+    assert posed(degrees).augmentation.rotation == 180
+
+
+def test_a_left_handed_shuffle_of_one_landmark_does_not_look_like_a_pose() -> None:
+    measures = measured(22, 0.2)
+    wrong = measures[3].positions.copy()
+    wrong[7] += 15
+    assert design([*measures, replace(measures[0], positions=wrong)]).augmentation.rotation < 30
+
+
+@pytest.mark.parametrize("names", [SIDED, NUMBERED])
+def test_a_symmetric_head_is_mirrored_with_its_pairs(names: Sequence[str]) -> None:
+    made = design(measured(22, 0.2), names)
+    assert made.augmentation.mirror == 0.5
+    assert made.table.mirrored_order == [1, 0, 3, 2, 4, 5, 6, 7]
+    assert made.table.names == tuple(names)
+
+
+def test_a_shape_without_symmetry_is_not_mirrored() -> None:
+    lopsided = np.random.default_rng(3).uniform(-0.5, 0.5, (8, 3))
+    measures = [
+        replace(m, positions=p) for m, p in zip(measured(22, 0.2), heads(22, shape=lopsided), strict=True)
+    ]
+    made = design(measures)
+    assert made.augmentation.mirror == 0
+    assert made.table.mirrored_order == list(range(8))
+
+
+def test_pairs_that_a_person_gave_are_kept() -> None:
+    given = LandmarkTable(
+        tuple(
+            Landmark(name, label, pair={"L1": "L8", "L8": "L1"}.get(name, ""))
+            for label, name in enumerate(NUMBERED, start=1)
+        )
+    )
+    made = design_for(measured(22, 0.2), given, WHERE)
+    assert made.table == given
+    assert made.augmentation.mirror == 0.5
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_landmarks_are_enough(count: int) -> None:
+    measures = [replace(m, positions=m.positions[:count]) for m in measured(22, 0.2)]
+    made = design(measures, NUMBERED[:count])
+    assert made.augmentation.mirror == 0
+    assert 15 <= made.augmentation.rotation <= 30
+    all_in_proportion(made)
+
+
+def test_landmarks_that_are_absent_here_and_there_change_nothing() -> None:
+    measures = measured(22, 0.2)
+    expected = design(measures)
+    for row, measure in enumerate(measures):
+        points = measure.positions.copy()
+        points[row] = np.nan
+        measures[row] = replace(measure, positions=points)
+    made = design(measures)
+    assert made.image.spacing == expected.image.spacing
+    assert made.table == expected.table
+
+
+def test_no_landmark_at_all_is_said() -> None:
+    nothing = [replace(m, positions=np.full((8, 3), np.nan)) for m in measured(22, 0.2)]
+    with pytest.raises(InputError, match=r"train.csv: no case has a landmark"):
+        design(nothing)
+
+
+def test_every_choice_is_explained() -> None:
+    reasons = "\n".join(design(measured(250, 0.5, lowest=-1000.0, percentiles=(-900.0, 1500.0))).reasons)
+    for key in ("image.spacing", "image.normaliser", "augmentation.rotation", "augmentation.mirror"):
+        assert key in reasons
+
+
+def test_a_gpu_and_more_cases_mean_more_crops_and_a_limit_of_hours_fewer() -> None:
+    def epochs(cases: int, device: str = "cpu", hours: float | None = None, seconds: float = 1.0) -> int:
+        return _choose_epochs(cases, 2, seconds, torch.device(device), hours)
+
+    assert epochs(5) == 20, "2000 crops at least"
+    assert epochs(30) == 45
+    assert epochs(10_000) == 200
+    assert epochs(30, "cuda") == 225
+    assert epochs(30, hours=0.5) == 36
+    assert epochs(30, hours=0.5, seconds=2.0) == 18
+    assert epochs(30, hours=0.0) == 1
+
+
+def test_a_step_is_measured() -> None:
+    small = NetworkSection(channels=(2, 2, 2), blocks=(1, 1, 1, 1), groups=1)
+    batch, seconds = measure_step(small, 3, (16, 20, 24), CPU)
+    assert batch == 2
+    assert 0 < seconds < 10
+
+
+def write_data(
+    folder: Path, *, kind: type = np.uint8, air: float = 0.0, names: Sequence[str] = SIDED, cases: int = 4
+) -> Path:
+    """Small scans of heads of 20 mm, 16 voxels of 1.5 mm."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, points in enumerate(heads(20, count=cases)):
+        frame = Frame(size=(16, 16, 16), spacing=[1.5] * 3, direction=turn([1, 2, 3], 20))
+        frame = Frame(
+            size=frame.size,
+            spacing=frame.spacing,
+            direction=frame.direction,
+            origin=points.mean(axis=0) - frame.centre,
+        )
+        voxels = np.full(frame.shape, air)
+        voxels[3:-3, 3:-3, 3:-3] = rng.uniform(20, 200, (10, 10, 10))
+        image, landmarks = folder / f"case{number}.nii.gz", folder / f"case{number}.mrk.json"
+        write_volume(Volume(voxels.astype(kind), frame), image)
+        write_landmarks(LandmarkSet(names, points), landmarks)
+        rows.append(Case(f"case{number}", image, landmarks))
+    write_split(rows, folder / "train.csv")
+    return folder / "train.csv"
+
+
+def planned(train: Path, output: Path, **changes: Any) -> Plan:
+    options = {"name": "head", "device": CPU, "hours": None, "seed": 5, **changes}
+    return make_plan(train, options.pop("val", None), output, **options)
+
+
+def test_the_plan_of_a_data_set_is_a_whole_configuration(tmp_path: Path) -> None:
+    train = write_data(tmp_path / "data")
+    seen: list[str] = []
+
+    def progress(cases: list[Case]) -> list[Case]:
+        seen.extend(case.name for case in cases)
+        return cases
+
+    plan = planned(train, tmp_path / "config.yaml", val=train, progress=progress)
+    assert seen == ["case0", "case1", "case2", "case3"]
+    assert plan.config.name == "head"
+    assert plan.config.network == NETWORK
+    assert plan.config.image.spacing == 1.5
+    assert plan.config.sampling.crop == (16, 16, 16)
+    assert plan.config.image.normaliser == "adaptive"
+    assert plan.config.augmentation.mirror == 0.5
+    assert plan.config.training.seed == 5
+    assert plan.config.training.warmup <= plan.config.training.epochs * plan.config.training.steps_per_epoch
+    assert (
+        dict(zip(plan.table.names, (landmark.pair for landmark in plan.table.landmarks), strict=True))[
+            "eye left"
+        ]
+        == "eye right"
+    )
+    write_config(plan.config, tmp_path / "config.yaml", header="\n".join(plan.reasons))
+    read = read_config(tmp_path / "config.yaml")
+    assert read.data.train == train.resolve()
+    assert read.model_copy(update={"data": plan.config.data}) == plan.config
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+def test_a_ct_is_known_by_its_air_however_it_is_stored(tmp_path: Path, kind: type) -> None:
+    train = write_data(tmp_path, kind=kind, air=-1000)
+    cases = read_split(train, supervised=True)
+    table = LandmarkTable.from_names(SIDED)
+    made = design_for([measure_case(case, table) for case in cases], table, WHERE)
+    assert made.image.normaliser == "fixed"
+    assert -1000 <= made.image.low < made.image.high <= 200
+
+
+def test_a_case_is_measured_on_its_own_grid(tmp_path: Path) -> None:
+    frame = Frame(size=(30, 20, 10), spacing=(0.5, 1, 2), direction=turn([1, 1, 0], 35) * [1, -1, 1])
+    voxels = np.zeros(frame.shape, dtype=np.int16)
+    voxels[4:7, 5:15, 10:20] = 100
+    voxels[0, 0, 0] = -7
+    write_volume(Volume(voxels, frame), tmp_path / "scan.nrrd")
+    points = frame.index_to_world([[11, 6, 4.4], [18, 13, 5.6], [np.nan] * 3])
+    write_landmarks(LandmarkSet(("a", "b", "c"), points), tmp_path / "scan.mrk.json")
+    case = Case("scan", tmp_path / "scan.nrrd", tmp_path / "scan.mrk.json")
+    measures = measure_case(case, LandmarkTable.from_names(["c", "a", "b"]))
+    np.testing.assert_allclose(measures.spacing, (0.5, 1, 2))
+    np.testing.assert_allclose(measures.extent, (15, 20, 20))
+    assert measures.percentiles == (100, 100), "in the box around the landmarks"
+    assert measures.lowest == -7
+    np.testing.assert_allclose(measures.positions, points[[2, 0, 1]], atol=1e-6)
+
+
+def test_the_landmark_table_beside_the_split_is_trained(tmp_path: Path) -> None:
+    train = write_data(tmp_path)
+    table = LandmarkTable(tuple(Landmark(name, 5 + row, group="g") for row, name in enumerate(SIDED)))
+    write_table(table, tmp_path / "landmarks.csv")
+    plan = planned(train, tmp_path / "config.yaml")
+    assert plan.table.labels == table.labels
+    assert {landmark.group for landmark in plan.table.landmarks} == {"g"}
+
+
+def test_a_validation_split_with_a_missing_file_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    train = write_data(tmp_path / "train")
+    val = write_data(tmp_path / "val")
+    (tmp_path / "val" / "case1.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"line 3"):
+        planned(train, tmp_path / "config.yaml", val=val, progress=lambda cases: pytest.fail("measured"))
