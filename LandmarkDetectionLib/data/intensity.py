@@ -34,10 +34,9 @@ class Normaliser:
         """Normalised voxels, float32 within -1 .. 1; all -1 where a scan is constant."""
         low, high = self.low, self.high
         if self.kind == "adaptive":
-            low, high = np.percentile(voxels, [self.low, self.high])
-        width = max(float(high - low), np.finfo(np.float32).tiny)
-        with np.errstate(
-            over="ignore"
-        ):  # where the window is a single value, all else lies infinitely far out
-            scaled = (voxels.astype(np.float32) - np.float32(low)) * np.float32(2 / width) - np.float32(1)
-        return np.clip(scaled, -1, 1)
+            low, high = (float(np.percentile(voxels, share)) for share in (self.low, self.high))
+        width = max(high - low, float(np.finfo(np.float32).tiny))
+        scaled: NDArray[np.float32] = voxels.astype(np.float32)
+        with np.errstate(over="ignore"):  # a window of a single value has all else infinitely far outside
+            scaled = (scaled - np.float32(low)) * np.float32(2 / width) - np.float32(1)
+        return np.asarray(np.clip(scaled, -1, 1), dtype=np.float32)

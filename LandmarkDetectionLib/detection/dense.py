@@ -205,11 +205,9 @@ def connected_parts(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
     shape = tuple(voxels.max(axis=0) - low + 2)
     key = np.ravel_multi_index(tuple((voxels - low).T), shape)
     order = np.argsort(key)
-    steps = np.ravel_multi_index((1, 1, 1), shape) - np.ravel_multi_index(
-        tuple(np.indices((3, 3, 3)).reshape(3, -1)), shape
-    )
+    around = np.asarray(np.ravel_multi_index(tuple(np.indices((3, 3, 3)).reshape(3, -1)), shape))
     rows, columns = [], []
-    for step in steps[steps > 0]:
+    for step in around[14:] - around[13]:
         found = np.searchsorted(key, key + step, sorter=order)
         neighbour = order[np.minimum(found, len(key) - 1)]
         touching = key[neighbour] == key + step

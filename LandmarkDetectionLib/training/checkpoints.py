@@ -86,7 +86,7 @@ class EpochEnd(Checkpoint):
         self._save(trainer, improved)
 
     def _validate(self, trainer: L.Trainer, module: DenseTraining) -> dict[str, float]:
-        metrics = summarise(module.landmark_errors(), self.cap) if trainer.is_global_zero else None
+        metrics = summarise(module.landmark_errors(), self.cap) if trainer.is_global_zero else {}
         shared: dict[str, float] = trainer.strategy.broadcast(metrics)
         return shared
 

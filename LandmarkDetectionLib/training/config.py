@@ -15,8 +15,6 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import write_text
 from LandmarkDetectionLib.data.intensity import Normaliser
 
-CONFIG_VERSION = 1
-
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +16,13 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_split
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.shape import find_symmetry, fit_robustly, mean_shape
+from LandmarkDetectionLib.data.shape import Symmetry, find_symmetry, fit_robustly, infer_pairs, mean_shape
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 from LandmarkDetectionLib.training.config import (
-    CONFIG_VERSION,
     AugmentationSection,
     DataSection,
     DetectionSection,
@@ -48,6 +48,10 @@ LARGEST_BATCH = 8
 STANDARD_POSE_DEGREES = 30.0
 HOUNSFIELD_BELOW = -500.0
 """Only a scale on which air is about -1000 reaches this far down."""
+FEWEST_SYMMETRIC = 8
+LEAST_PAIRED = 0.4
+MOST_ASKEW = 0.08
+"""Of the shape's size (RMS distance from its centre); anatomy leaves 0.01 to 0.07, chance 0.05 and more."""
 NETWORK = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
 SMALL_NETWORK = NetworkSection(channels=(8, 16, 32), blocks=(2, 3, 2, 1), groups=8)
 FEWEST_STEPS = 500
@@ -137,7 +141,7 @@ def make_plan(
     network, batch, seconds, network_reason = choose_network(len(table), design.sampling.crop, device, hours)
     epochs = _choose_epochs(len(cases), batch, seconds, device, hours)
     config = TrainingConfig(
-        version=CONFIG_VERSION,
+        version=1,
         name=name,
         engine="dense",
         data=DataSection(
@@ -313,7 +317,7 @@ def _time_step(
         start = clock()
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
             logits = model(image.contiguous(memory_format=torch.channels_last_3d))
-        focal_loss(logits, classes).backward()  # type: ignore[no-untyped-call]
+        focal_loss(logits, classes).backward()
         if on_gpu:
             torch.cuda.synchronize(device)
         seconds.append((clock() - start) / workers)
@@ -373,8 +377,8 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
     except ValueError:
         return table, False, "augmentation.mirror off: too few landmarks to see a plane of symmetry."
     pairs = sum(row < partner for row, partner in enumerate(symmetry.order))
-    if not pairs:
-        return table, False, "augmentation.mirror off: the landmarks are not symmetric."
+    if not pairs or not (_are_named(table.names, symmetry, shape) or _is_clear(symmetry, shape)):
+        return table, False, "augmentation.mirror off: the landmarks are not clearly symmetric."
     landmarks = tuple(
         Landmark(
             landmark.name,
@@ -392,6 +396,25 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
         f"augmentation.mirror on: {pairs} left-right pairs inferred by reflecting the mean shape "
         f"(median {residual:.2g} mm apart); look at the landmark table.",
     )
+
+
+def _is_clear(symmetry: Symmetry, shape: Array) -> bool:
+    """Whether the symmetry is better than what some random points have by chance."""
+    known = np.asarray(np.isfinite(shape).all(axis=1))
+    size = float(np.sqrt(np.nanvar(shape, axis=0).sum()))
+    paired = np.mean([row != partner for row, partner in enumerate(symmetry.order) if known[row]])
+    residual = float(np.median(symmetry.residuals[known]))
+    return bool(known.sum() >= FEWEST_SYMMETRIC and paired >= LEAST_PAIRED and residual <= MOST_ASKEW * size)
+
+
+def _are_named(names: Sequence[str], symmetry: Symmetry, shape: Array) -> bool:
+    """Whether two names differ in left and right only: then a shape of these two alone has a plane."""
+    for row, partner in enumerate(symmetry.order):
+        if row < partner:
+            with suppress(ValueError):
+                infer_pairs([names[row], names[partner]], shape[[row, partner]])
+                return True
+    return False
 
 
 def _around(volume: Volume, positions: Array) -> NDArray[Any]:

@@ -118,7 +118,7 @@ class SpatialTransform:
             spacing: of the crop, mm.
             fill: the value outside the scan.
         """
-        axes = [(np.arange(count) - (count - 1) / 2) * spacing for count in size]
+        axes = [np.asarray((np.arange(count) - (count - 1) / 2) * spacing, np.float64) for count in size]
         index = self._source_index(volume.frame, axes)
         flat = index.reshape(-1, 3)
         low = np.clip(np.floor(flat.min(axis=0)).astype(int) - 1, 0, np.array(volume.frame.size) - 1)

@@ -1,11 +1,13 @@
 """Intensities on one scale."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
@@ -56,7 +58,7 @@ def test_a_scan_of_almost_one_value_keeps_what_differs() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_number_is_taken(kind: type) -> None:
-    voxels = np.linspace(0, 250, 27).reshape(3, 3, 3).astype(kind)
+    voxels: NDArray[Any] = np.linspace(0, 250, 27).reshape(3, 3, 3).astype(kind)
     scaled = Normaliser("fixed", 0, 250)(voxels)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, voxels / 125.0 - 1, atol=1e-6)

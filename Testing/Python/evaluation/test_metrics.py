@@ -90,7 +90,7 @@ def test_a_landmark_that_the_truth_does_not_name_is_left_out(worked: Evaluation)
 
 def test_a_row_per_point_with_the_components_of_its_error(worked: Evaluation) -> None:
     rows = worked.points.set_index(["case", "landmark"])
-    assert rows.loc[("a", "A"), ["dx_mm", "dy_mm", "dz_mm"]].tolist() == [3.0, 0.0, -4.0]
+    assert [rows.at[("a", "A"), column] for column in ("dx_mm", "dy_mm", "dz_mm")] == [3.0, 0.0, -4.0]
     assert rows["outcome"].tolist() == ["tp", "tp", "fp", "tn", "fn", "tp"]
     assert rows["status"].tolist() == ["found", "uncertain", "found", "absent", "absent", "found"]
     assert rows["error_mm"].notna().tolist() == [True, True, False, False, False, True]

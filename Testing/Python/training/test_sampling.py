@@ -151,7 +151,7 @@ def places_shown(folder: Path, frame: Frame, positions: Array, config: TrainingC
 
     They are read off the middle of samples of three scans whose intensities are the world coordinates.
     """
-    index = np.stack(np.indices(SIZE[::-1])[::-1], axis=-1)
+    index = np.moveaxis(np.indices(SIZE[::-1])[::-1], 0, -1)
     middle = tuple(slice(count // 2 - 3, count // 2 + 4) for count in SIZE[::-1])
     where = np.zeros((*SIZE[::-1], 3))
     for axis in range(3):
@@ -188,7 +188,7 @@ def test_the_classes_are_balls_and_shells_in_mm_around_the_nearest_landmark(tmp_
 
 def test_with_everything_off_a_crop_is_the_scan_resampled(tmp_path: Path) -> None:
     frame = frame_of(6)
-    voxels = np.random.default_rng(0).uniform(-1, 1, frame.shape).astype(np.float32)
+    voxels = np.random.default_rng(0).uniform(-1, 1, frame.shape).astype(np.float32).astype(np.float64)
     case = prepared(tmp_path, "scan", voxels, frame, frame.centre[None])
     config = make_config()
     image, _ = draw(CropDataset([case], names(1), config), 3)
