@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES = 32
-MINUTES = 4.0
+MINUTES = 3.0
 
 
 def run(

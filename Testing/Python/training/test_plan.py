@@ -20,10 +20,12 @@ from LandmarkDetectionLib.data.volume import Volume, write_volume
 from LandmarkDetectionLib.training.config import NetworkSection, read_config, write_config
 from LandmarkDetectionLib.training.plan import (
     NETWORK,
+    SMALL_NETWORK,
     CaseMeasures,
     Design,
     Plan,
     _choose_epochs,
+    choose_network,
     design_for,
     make_plan,
     measure_case,
@@ -120,6 +122,13 @@ def test_the_grid_follows_the_head_and_not_the_field_of_view() -> None:
     close = design(measured(22, 0.2))
     wide = design(measured(22, 0.2, extent=400))
     assert wide.image == close.image
+
+
+def test_a_very_fine_scan_gets_no_more_voxels_than_help() -> None:
+    made = design(measured(22, 0.02))
+    assert 0.1 <= made.image.spacing <= 0.15
+    assert "160 voxels" in made.reasons[0]
+    all_in_proportion(made)
 
 
 def test_a_coarse_scan_is_not_made_finer() -> None:
@@ -271,6 +280,17 @@ def test_a_gpu_and_more_cases_mean_more_crops_and_a_limit_of_hours_fewer() -> No
     assert epochs(30, hours=0.5) == 36
     assert epochs(30, hours=0.5, seconds=2.0) == 18
     assert epochs(30, hours=0.0) == 1
+
+
+def test_little_time_gets_the_small_network() -> None:
+    crop = (16, 16, 16)
+    assert choose_network(3, crop, CPU, None)[0] == NETWORK
+    assert choose_network(3, crop, CPU, 100.0)[0] == NETWORK
+    network, batch, seconds, reason = choose_network(3, crop, CPU, 1e-6)
+    assert network == SMALL_NETWORK
+    assert batch == 2
+    assert seconds > 0
+    assert "too short" in reason
 
 
 def test_a_step_is_measured() -> None:
