@@ -65,14 +65,11 @@ def test_is_computed_in_float32_within_autocast() -> None:
 
 
 def test_a_batch_without_landmarks_does_not_outweigh_one_with() -> None:
-    logits = torch.zeros(1, 4, 10, 10, 10)
-    nothing = torch.zeros(1, 10, 10, 10, dtype=torch.long)
+    logits = torch.zeros(1, 4, 22, 22, 22)
+    nothing = torch.zeros(1, 22, 22, 22, dtype=torch.long)
     something = nothing.clone()
     something[0, :2, :2, :2] = 1
-    assert focal_loss(logits, nothing) <= 1000 * focal_loss(logits, something) / 8 + 1e-6
-    assert (
-        focal_loss(logits, nothing) < focal_loss(logits, nothing[:, :1, :1, :1].expand(1, 10, 10, 10)) * 1.01
-    )
+    assert focal_loss(logits, nothing) < 1.5 * focal_loss(logits, something)
 
 
 def test_is_zero_where_everything_is_ignored() -> None:
