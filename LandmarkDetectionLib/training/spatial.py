@@ -120,9 +120,9 @@ class SpatialTransform:
         """
         axes = [np.asarray((np.arange(count) - (count - 1) / 2) * spacing, np.float64) for count in size]
         index = self._source_index(volume.frame, axes)
-        flat = index.reshape(-1, 3)
-        low = np.clip(np.floor(flat.min(axis=0)).astype(int) - 1, 0, np.array(volume.frame.size) - 1)
-        high = np.clip(np.ceil(flat.max(axis=0)).astype(int) + 2, low + 1, volume.frame.size)
+        along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
+        low = np.clip(np.floor(along.min(axis=1)).astype(int) - 1, 0, np.array(volume.frame.size) - 1)
+        high = np.clip(np.ceil(along.max(axis=1)).astype(int) + 2, low + 1, volume.frame.size)
         (x0, y0, z0), (x1, y1, z1) = low, high
         block = np.asarray(volume.voxels[z0:z1, y0:y1, x0:x1], dtype=np.float32) - np.float32(fill)
         extent = (high - low).astype(np.float32)

@@ -165,6 +165,16 @@ def test_paths_typed_relative_to_the_folder_one_stands_in_are_kept(
     assert read_config(Path("plans/config.yaml")).data.train == tmp_path.resolve() / "splits" / "train.csv"
 
 
+def test_a_folder_under_another_name_is_the_same_folder(by_hand: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(by_hand.parent)
+    config = read_config(by_hand)
+    linked = config.model_copy(
+        update={"data": config.data.model_copy(update={"train": tmp_path / "link" / "a.csv"})}
+    )
+    write_config(linked, tmp_path / "link" / "config.yaml", header="")
+    assert "train: a.csv" in by_hand.read_text(encoding="utf-8")
+
+
 def test_a_file_from_an_editor_on_windows_is_read(by_hand: Path) -> None:
     expected = read_config(by_hand)
     by_hand.write_bytes(b"\xef\xbb\xbf" + BY_HAND.replace("\n", "\r\n").encode())
