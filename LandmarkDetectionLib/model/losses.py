@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 IGNORED = -1
 
@@ -28,12 +29,11 @@ def focal_loss(
         A scalar; zero where every voxel is ignored.
     """
     with torch.autocast(device_type=logits.device.type, enabled=False):
-        scores = logits.float()
-        kept = classes != IGNORED
-        target = classes.clamp(min=0).long()
-        score = scores.gather(1, target.unsqueeze(1)).squeeze(1)
-        log_likelihood = score - torch.logsumexp(scores, dim=1)
-        missed = -torch.expm1(log_likelihood)
-        weight = torch.where(classes == 0, background_weight, 1.0) * kept
-        total = -(weight * missed.clamp(min=1e-6).pow(gamma) * log_likelihood).sum()
-        return total / torch.maximum((classes > 0).sum(), 1e-3 * kept.sum()).clamp(min=1)
+        scores = logits.movedim(1, -1).reshape(-1, logits.shape[1]).float()
+        target = classes.reshape(-1).long()
+        surprise = cross_entropy(scores, target, ignore_index=IGNORED, reduction="none")
+        missed = -torch.expm1(-surprise)
+        weight = torch.where(target == 0, background_weight, 1.0)
+        total = (weight * missed.clamp(min=1e-6).pow(gamma) * surprise).sum()
+        kept = (target != IGNORED).sum()
+        return total / torch.maximum((target > 0).sum(), 1e-3 * kept).clamp(min=1)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from LandmarkDetectionLib.model.normalisation import GroupNorm
+
 STRIDE = 4
 _BACKGROUND_PRIOR = 0.99
 
@@ -78,7 +80,7 @@ class _Residual(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(convolutions - 1):
             layers += [_convolution(channels, channels, groups)]
-        layers += [nn.Conv3d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(groups, channels)]
+        layers += [nn.Conv3d(channels, channels, 3, padding=1, bias=False), GroupNorm(groups, channels)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class _Down(nn.Module):
     def __init__(self, inputs: int, outputs: int, convolutions: int, groups: int) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 2, stride=2, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()
+            nn.Conv3d(inputs, outputs, 2, stride=2, bias=False), GroupNorm(groups, outputs), nn.ReLU()
         )
         self.residual = _Residual(outputs, convolutions, groups)
 
@@ -105,7 +107,7 @@ class _Up(nn.Module):
         super().__init__()
         self.enlarge = nn.Sequential(
             nn.ConvTranspose3d(inputs, outputs, 2, stride=2, bias=False),
-            nn.GroupNorm(groups, outputs),
+            GroupNorm(groups, outputs),
             nn.ReLU(),
         )
         self.residual = _Residual(2 * outputs, convolutions, groups)
@@ -117,5 +119,5 @@ class _Up(nn.Module):
 
 def _convolution(inputs: int, outputs: int, groups: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()
+        nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), GroupNorm(groups, outputs), nn.ReLU()
     )

@@ -24,6 +24,7 @@ from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.calibrate import calibrate
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
+from LandmarkDetectionLib.training.allocator import keep_freed_memory
 from LandmarkDetectionLib.training.cache import PreparedCase, PreparedSplit, prepare_split, table_of
 from LandmarkDetectionLib.training.checkpoints import (
     AtomicCheckpointIO,
@@ -74,6 +75,7 @@ def train(
         InputError: if the data is wrong or the run folder belongs to another configuration.
     """
     quieten_lightning()
+    keep_freed_memory()
     _claim_run_folder(config, run)
     data = prepare(config, progress=progress)
     L.seed_everything(config.training.seed, verbose=False)

@@ -22,6 +22,7 @@ from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
+from LandmarkDetectionLib.training.allocator import keep_freed_memory
 from LandmarkDetectionLib.training.config import (
     AugmentationSection,
     DataSection,
@@ -292,6 +293,7 @@ def measure_step(
 
     On a CPU these are processor seconds shared out over the threads: a step when nothing else runs.
     """
+    keep_freed_memory()
     settings = VNetSettings(
         classes=landmarks + 1, channels=network.channels, blocks=network.blocks, groups=network.groups
     )
