@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +15,6 @@ from train_cli.options import Device, Json, Quiet, Seed
 
 if TYPE_CHECKING:
     from LandmarkDetectionLib.data.cases import Case
-    from LandmarkDetectionLib.data.frame import Frame
-    from LandmarkDetectionLib.data.landmarks import LandmarkSet
-    from LandmarkDetectionLib.data.table import LandmarkTable
 
 EXAMPLES = """
 Examples:
@@ -65,8 +61,10 @@ def run(
     belongs to the nearer one; an absent landmark is not drawn. cases.csv in
     DIR lists the cases with their masks.
     """
+    from LandmarkDetectionLib.data.annotation import infer_table, mask_of
     from LandmarkDetectionLib.data.cases import case_landmarks, find_table, write_split
     from LandmarkDetectionLib.data.table import read_table, write_table
+    from LandmarkDetectionLib.data.volume import read_volume, write_volume
 
     check_radii(positive, negative)
     console = Console(quiet=quiet, json=json)
@@ -82,7 +80,15 @@ def run(
 
     def draw(case: Case) -> Path:
         path = output / f"{case.name}_mask.nii.gz"
-        write_mask(case, landmarks[case.name], labels, path, positive=positive, negative=negative)
+        mask = mask_of(
+            landmarks[case.name],
+            read_volume(case.image_path).frame,
+            labels,
+            positive=positive,
+            negative=negative,
+            where=f"{case.landmark_path or case.mask_path}, on {case.image_path}",
+        )
+        write_volume(mask, path)
         return path
 
     masks = batch.each("Drawing masks", draw)
@@ -106,74 +112,3 @@ def check_radii(positive: float | None, negative: float | None) -> None:
             f"--negative {negative:g} is less than --positive {positive:g}: "
             "the shell lies outside the ball, so give it the larger radius."
         )
-
-
-def infer_table(sets: Iterable[LandmarkSet], cases: Path) -> LandmarkTable:
-    """The table of landmarks that a data set without one has: all names in natural order, pairs inferred.
-
-    Raises:
-        InputError: if there is no landmark at all.
-    """
-    import numpy as np
-
-    from LandmarkDetectionLib.data.cases import natural_key
-    from LandmarkDetectionLib.data.shape import infer_pairs, mean_shape
-    from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
-
-    known = list(sets)
-    names = sorted({name for landmarks in known for name in landmarks.names}, key=natural_key)
-    if not names:
-        raise InputError(f"{cases}: no case has a landmark to draw; name their files in landmark_file_path.")
-    try:
-        order = infer_pairs(
-            names, mean_shape(np.stack([landmarks.positions_of(names) for landmarks in known]))
-        )
-    except ValueError:  # too few landmarks to have a symmetry
-        order = list(range(len(names)))
-    pairs = ["" if partner == row else names[partner] for row, partner in enumerate(order)]
-    rows = zip(names, range(1, len(names) + 1), pairs, strict=True)
-    return LandmarkTable(tuple(Landmark(name, label, pair) for name, label, pair in rows))
-
-
-def write_mask(
-    case: Case,
-    landmarks: LandmarkSet,
-    table: LandmarkTable,
-    path: Path,
-    *,
-    positive: float | None,
-    negative: float | None,
-) -> None:
-    """Draw the mask of one case on its image's grid and write it.
-
-    Raises:
-        InputError: if the image cannot be read, a landmark lies outside it, or the mask cannot be written.
-    """
-    from LandmarkDetectionLib.data.masks import draw_mask
-    from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
-
-    frame = read_volume(case.image_path).frame
-    outside = landmarks.present & ~frame.contains(landmarks.positions)
-    if outside.any():
-        names = ", ".join(
-            name for name, is_outside in zip(landmarks.names, outside, strict=True) if is_outside
-        )
-        raise InputError(
-            f"{case.landmark_path or case.mask_path}: {names} outside the image {case.image_path}; "
-            "correct the position, or mark the landmark as absent."
-        )
-    ball, shell = radii_on(frame, positive, negative)
-    voxels = draw_mask(
-        frame, landmarks.positions_of(table.names), table.labels, positive=ball, negative=shell
-    )
-    write_volume(Volume(voxels, frame), path)
-
-
-def radii_on(frame: Frame, positive: float | None, negative: float | None) -> tuple[float, float]:
-    """The radii in mm, with what is not given in the proportion of the defaults."""
-    from LandmarkDetectionLib.data.masks import default_radii
-
-    ball, shell = default_radii(frame.spacing)
-    if positive is None:
-        positive = ball if negative is None else negative * ball / shell
-    return positive, positive * shell / ball if negative is None else negative

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from LandmarkDetectionLib.data.errors import InputError
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
-
-if TYPE_CHECKING:
-    from LandmarkDetectionLib.data.cases import Case
 
 EXAMPLES = """
 Examples:
@@ -54,13 +45,13 @@ def run(
     Cases of one group (a patient, a family) stay together. The same seed gives
     the same division, whatever the order of the cases.
     """
-    from LandmarkDetectionLib.data.cases import GROUP, find_table, read_split
+    from LandmarkDetectionLib.data.cases import GROUP, find_table, group_by, read_split
     from LandmarkDetectionLib.data.splits import k_folds, split_by_group, write_folds, write_splits
 
     console = Console(quiet=quiet, json=json)
     listed = read_split(cases, supervised=True)
     if group != GROUP:
-        listed = group_by(listed, cases, group)
+        listed = group_by(listed, cases, column=group)
     table = find_table(cases, listed)
     if folds is None:
         parts = split_by_group(listed, val=val, test=test, seed=seed)
@@ -72,18 +63,3 @@ def run(
     console.result({"files": files, "counts": counts})
     console.table(("fold", *counts[0]), ([number, *count.values()] for number, count in enumerate(counts)))
     console.say(f"Written to {output}.")
-
-
-def group_by(cases: Sequence[Case], path: Path, column: str) -> list[Case]:
-    """The cases with their group taken from another column of their CSV.
-
-    Raises:
-        InputError: if there is no such column.
-    """
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    if column not in (reader.fieldnames or ()):
-        raise InputError(
-            f"{path}: --group names the column '{column}', which is not there; add it or name another."
-        )
-    groups = {unicodedata.normalize("NFC", row["image_name"].strip()): row[column] or "" for row in reader}
-    return [replace(case, group=groups[case.name].strip()) for case in cases]

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +142,26 @@ def write_split(cases: Sequence[Case], path: Path) -> None:
         cells = [case.name, *(_relative(target, path.parent) for target in paths)]
         writer.writerow([*cells, case.group] if grouped else cells)
     write_text(path, text.getvalue())
+
+
+def group_by(cases: Sequence[Case], path: Path, *, column: str) -> list[Case]:
+    """The cases with their group taken from another column of their split CSV.
+
+    Args:
+        cases: read from the CSV.
+        path: the CSV.
+        column: the name of the column.
+
+    Raises:
+        InputError: if there is no such column.
+    """
+    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+    if column not in (reader.fieldnames or ()):
+        raise InputError(
+            f"{path}: --group names the column '{column}', which is not there; add it or name another."
+        )
+    groups = {unicodedata.normalize("NFC", row["image_name"].strip()): row[column] or "" for row in reader}
+    return [replace(case, group=groups[case.name].strip()) for case in cases]
 
 
 def case_landmarks(case: Case, table: LandmarkTable | None) -> LandmarkSet:

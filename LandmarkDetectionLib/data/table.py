@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from LandmarkDetectionLib.data.errors import InputError
@@ -60,6 +60,15 @@ class LandmarkTable:
     @property
     def labels(self) -> tuple[int, ...]:
         return tuple(landmark.label for landmark in self.landmarks)
+
+    def with_pairs(self, order: Sequence[int]) -> LandmarkTable:
+        """The same landmarks with the left-right pairs of `mirrored_order`."""
+        return LandmarkTable(
+            tuple(
+                replace(landmark, pair="" if partner == row else self.names[partner])
+                for row, (landmark, partner) in enumerate(zip(self.landmarks, order, strict=True))
+            )
+        )
 
     @property
     def mirrored_order(self) -> list[int]:

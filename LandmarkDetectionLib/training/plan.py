@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_split
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.shape import Symmetry, find_symmetry, fit_robustly, infer_pairs, mean_shape
-from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.losses import focal_loss
@@ -381,19 +381,9 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
     pairs = sum(row < partner for row, partner in enumerate(symmetry.order))
     if not pairs or not (_are_named(table.names, symmetry, shape) or _is_clear(symmetry, shape)):
         return table, False, "augmentation.mirror off: the landmarks are not clearly symmetric."
-    landmarks = tuple(
-        Landmark(
-            landmark.name,
-            landmark.label,
-            table.names[partner] if partner != row else "",
-            landmark.group,
-            landmark.definition,
-        )
-        for row, (landmark, partner) in enumerate(zip(table.landmarks, symmetry.order, strict=True))
-    )
     residual = float(np.median(symmetry.residuals))
     return (
-        LandmarkTable(landmarks),
+        table.with_pairs(symmetry.order),
         True,
         f"augmentation.mirror on: {pairs} left-right pairs inferred by reflecting the mean shape "
         f"(median {residual:.2g} mm apart); look at the landmark table.",
