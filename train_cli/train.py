@@ -52,7 +52,7 @@ def run(
     """
     from LandmarkDetectionLib.training.config import read_config
     from LandmarkDetectionLib.training.folds import Fold
-    from LandmarkDetectionLib.training.loop import train
+    from LandmarkDetectionLib.training.loop import is_first_process, train
 
     overrides = list(changes or ())
     if fold is not None:
@@ -61,7 +61,8 @@ def run(
     if seed is not None:
         overrides.append(f"training.seed={seed}")
     settings = read_config(config, tuple(overrides))
-    console = Console(quiet=quiet, json=json)
+    speaks = is_first_process()
+    console = Console(quiet=quiet or not speaks, json=json and speaks)
     chosen = resolve_device(device)
     from train_cli.training_bar import TrainingBar
 

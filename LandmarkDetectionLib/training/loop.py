@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from LandmarkDetectionLib import __version__
@@ -117,7 +119,7 @@ def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callba
     training = config.training
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=[device.index] if device.index is not None else "auto" if device.type == "cuda" else 1,
+        devices=_devices(device),
         precision=precision_of(config, device),  # type: ignore[arg-type]
         max_epochs=training.epochs,
         accumulate_grad_batches=training.accumulate,
@@ -131,6 +133,13 @@ def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callba
         num_sanity_val_steps=0,
         benchmark=device.type == "cuda",
     )
+
+
+def _devices(device: torch.device) -> list[int] | str | int:
+    """For Lightning: the GPU that was named, all of them, or the processes that torchrun has started."""
+    if device.index is not None:
+        return [device.index]
+    return "auto" if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def make_loader(data: TrainingData, config: TrainingConfig, trainer: L.Trainer) -> DataLoader[Any]:
@@ -193,6 +202,11 @@ def export_bundle(config: TrainingConfig, data: TrainingData, run: Path, device:
         software=f"LandmarkDetection {__version__}",
     )
     save_bundle(bundle, network.state_dict(), run / "model")
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process, or the first of those that torchrun or Slurm has started."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def quieten_lightning() -> None:

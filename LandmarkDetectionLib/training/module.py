@@ -36,6 +36,8 @@ class DenseTraining(L.LightningModule):
         self.validation = validation
         self.network = VNet(network_settings(config, landmarks)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, avg_fn=self._blend) if config.training.ema else None
+        if self.average is not None:
+            self.average.requires_grad_(False)  # or several processes wait for its gradients
 
     @property
     def best_network(self) -> nn.Module:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from train_cli.app import main
 if TYPE_CHECKING:
     from Testing.Python.train_cli.conftest import Run
 
+ROOT = Path(__file__).parents[3]
 SMALL = (
     *("--set", "network.channels=[8,8,8]", "--set", "sampling.crop=[16,16,16]"),
     *("--set", "training.epochs=2", "--set", "training.steps_per_epoch=3", "--set", "training.workers=0"),
@@ -124,6 +127,19 @@ def test_train_goes_on_where_it_ended_and_refuses_another_configuration(run: Run
     assert run("train", config, "--output", trained / "again", *SMALL, "--quiet").code == 0
     finished = run("train", config, "--output", trained / "again", *SMALL, "--seed", "9", "--quiet")
     assert finished.code == 2 and "another configuration" in finished.err
+
+
+def test_several_processes_train_one_model_and_one_speaks(trained: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "train_cli"]
+    train = ["train", trained / "config.yaml", "--output", trained / "shared", "--device", "cpu", *SMALL]
+    finished = subprocess.run(
+        [*torchrun, *map(str, train), "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert Path(json.loads(finished.stdout)["bundle"]) == trained / "shared/model"
+    assert pd.read_csv(trained / "shared/metrics.csv")["step"].tolist() == [3, 6]
+    weights = (trained / "shared/model/weights.safetensors").read_bytes()
+    assert weights != (trained / "run/model/weights.safetensors").read_bytes(), "each has crops of its own"
 
 
 @pytest.mark.parametrize(
