@@ -25,13 +25,14 @@ class Batch:
         failures: a sentence for each of the others.
     """
 
-    def __init__(self, split: Path, console: Console) -> None:
-        from LandmarkDetectionLib.data.cases import find_problems, read_rows
+    def __init__(self, split: Path, console: Console, *, images: bool = True) -> None:
+        """Read the split; `images` says whether the work needs the cases' images."""
+        from LandmarkDetectionLib.data.cases import COLUMNS, find_problems, read_rows
 
         rows = read_rows(split, supervised=True)
         self._console = console
         self.failures: dict[str, str] = {}
-        for problem in find_problems(rows, supervised=True):
+        for problem in find_problems(rows, supervised=True, files=COLUMNS[1 if images else 2 :]):
             self._fail(problem.row.place, problem.message)
         self.cases = [row.case for row in rows if row.place not in self.failures]
 
@@ -49,6 +50,7 @@ class Batch:
                 self._fail(case.name, str(error))
         self.cases = [case for case in self.cases if case.name in results]
         if not self.cases:
+            self._console.result({"failed": self.failures})
             self.end()
         return results
 

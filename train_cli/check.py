@@ -56,7 +56,10 @@ def run(
             "findings": [vars(finding) for finding in findings],
         }
     )
-    if findings:
+    if quiet and not json:
+        for finding in findings:
+            console.warn(f"{finding.severity}: {finding.message}")
+    elif findings:
         columns = ("severity", "kind", "case", "message")
         console.table(columns, ([getattr(finding, column) for column in columns] for finding in findings))
     console.say(f"Errors: {errors}. Warnings: {len(findings) - errors}.")

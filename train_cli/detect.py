@@ -12,8 +12,8 @@ from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
 if TYPE_CHECKING:
-    from LandmarkDetectionLib.data.cases import Case
     from LandmarkDetectionLib.detection.detector import Detector
+    from LandmarkDetectionLib.detection.inputs import Input
     from LandmarkDetectionLib.detection.results import CaseOutcome
 
 EXAMPLES = """
@@ -54,14 +54,13 @@ def run(
     from LandmarkDetectionLib.detection.results import write_summary
 
     console = Console(quiet=quiet, json=json)
-    cases = find_inputs(source)
+    inputs = find_inputs(source)
     detector = load_detector(model, resolve_device(device))
     make_folder(output)
     outcomes = []
-    for number, case in enumerate(cases, start=1):
-        outcomes.append(
-            detect_case(detector, case, output, f"{case.name} ({number} of {len(cases)})", console, pictures)
-        )
+    for number, given in enumerate(inputs, start=1):
+        what = f"{given.case.name} ({number} of {len(inputs)})"
+        outcomes.append(detect_case(detector, given, output, what, console, pictures))
         write_summary(outcomes, output)
     failed = {outcome.case: outcome.error for outcome in outcomes if outcome.error}
     console.result({"cases": [outcome.case for outcome in outcomes], "output": output, "failed": failed})
@@ -72,13 +71,16 @@ def run(
 
 
 def detect_case(
-    detector: Detector, case: Case, output: Path, what: str, console: Console, pictures: bool
+    detector: Detector, given: Input, output: Path, what: str, console: Console, pictures: bool
 ) -> CaseOutcome:
     """Detect in one case and write its files; a wrong input is reported, not raised."""
     from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, write_case
 
+    case = given.case
     try:
+        if given.problem:
+            raise InputError(given.problem)
         with console.progress(what) as advance:
             volume = read_volume(case.image_path)
             detections = detector.detect(

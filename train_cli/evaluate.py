@@ -47,7 +47,8 @@ def run(
     cumulative error curve errors.png, and landmarks.png.
 
     Landmarks are paired by name. A case without detections counts as missed in
-    all its landmarks; it is reported, and the exit code is 2.
+    all its landmarks; it is reported, and the exit code is 2. The images are
+    not looked at.
     """
     from LandmarkDetectionLib.data.cases import case_landmarks, find_table
     from LandmarkDetectionLib.detection.results import read_case
@@ -56,7 +57,7 @@ def run(
 
     limits = parse_radii(radii)
     console = Console(quiet=quiet, json=json)
-    batch = Batch(split, console)
+    batch = Batch(split, console, images=False)
     table = find_table(split, batch.cases)
     truths = batch.each("Reading landmarks", lambda case: case_landmarks(case, table))
     results = batch.each("Reading detections", lambda case: read_case(detections, case.name))

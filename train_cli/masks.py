@@ -40,7 +40,11 @@ def run(
     ] = None,
     positive: Annotated[
         float | None,
-        typer.Option(metavar="MM", help="Radius of the balls, mm.", show_default="3 voxels of the image"),
+        typer.Option(
+            metavar="MM",
+            help="Radius of the balls, mm.",
+            show_default="half of --negative; without it 3 voxels of the image",
+        ),
     ] = None,
     negative: Annotated[
         float | None,
@@ -67,6 +71,11 @@ def run(
     from LandmarkDetectionLib.data.volume import read_volume, write_volume
 
     check_radii(positive, negative)
+    listing = output / "cases.csv"
+    if listing.resolve() == cases.resolve():
+        raise InputError(
+            f"--output {output}: {cases} lies there and would be overwritten; give another folder."
+        )
     console = Console(quiet=quiet, json=json)
     batch = Batch(cases, console)
     known = read_table(table) if table is not None else find_table(cases, batch.cases)
@@ -79,10 +88,11 @@ def run(
     write_table(labels, output / "landmarks.csv")
 
     def draw(case: Case) -> Path:
-        path = output / f"{case.name}_mask.nii.gz"
+        frame = read_volume(case.image_path).frame
+        path = output / f"{case.name}_mask{'.nii.gz' if frame.has_right_angles else '.nrrd'}"
         mask = mask_of(
             landmarks[case.name],
-            read_volume(case.image_path).frame,
+            frame,
             labels,
             positive=positive,
             negative=negative,
@@ -92,7 +102,7 @@ def run(
         return path
 
     masks = batch.each("Drawing masks", draw)
-    write_split([replace(case, mask_path=masks[case.name]) for case in batch.cases], output / "cases.csv")
+    write_split([replace(case, mask_path=masks[case.name]) for case in batch.cases], listing)
     console.result({"masks": masks, "landmarks": len(labels), "output": output, "failed": batch.failures})
     console.say(f"{len(masks)} masks of {len(labels)} landmarks in {output}; cases.csv there lists them.")
     batch.end()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 _PANEL = "Standard flags"
+LARGEST_SEED = 2**32 - 1
 
 
 def check_device_name(name: str) -> str:
@@ -61,7 +62,13 @@ Device = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", min=0, help="The same seed gives the same result.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--seed",
+        min=0,
+        max=LARGEST_SEED,
+        help="The same seed gives the same result.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 Quiet = Annotated[
     bool,

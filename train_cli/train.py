@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from train_cli.console import Console
-from train_cli.options import Device, Json, Quiet, resolve_device
+from train_cli.options import LARGEST_SEED, Device, Json, Quiet, resolve_device
 
 EXAMPLES = """
 Examples:
@@ -39,7 +39,12 @@ def run(
     device: Device = "auto",
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="The same seed gives the same result.", show_default="the configuration's"),
+        typer.Option(
+            min=0,
+            max=LARGEST_SEED,
+            help="The same seed gives the same result.",
+            show_default="the configuration's",
+        ),
     ] = None,
     quiet: Quiet = False,
     json: Json = False,

@@ -12,13 +12,13 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import default_radii, draw_mask
-from LandmarkDetectionLib.data.shape import infer_pairs, mean_shape
+from LandmarkDetectionLib.data.shape import clear_symmetry, mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 
 
 def infer_table(sets: Iterable[LandmarkSet], where: Path) -> LandmarkTable:
-    """The table of a data set that has none: all names in natural order, left-right pairs inferred.
+    """The table of a data set that has none: all names in natural order, clear left-right pairs inferred.
 
     Args:
         sets: the landmarks of each case.
@@ -33,10 +33,8 @@ def infer_table(sets: Iterable[LandmarkSet], where: Path) -> LandmarkTable:
         raise InputError(f"{where}: no case has a landmark to draw; name their files in landmark_file_path.")
     table = LandmarkTable.from_names(names)
     shapes = np.stack([landmarks.positions_of(names) for landmarks in known])
-    try:
-        return table.with_pairs(infer_pairs(names, mean_shape(shapes)))
-    except ValueError:  # too few landmarks to have a symmetry
-        return table
+    symmetry = clear_symmetry(names, mean_shape(shapes))
+    return table if symmetry is None else table.with_pairs(symmetry.order)
 
 
 def mask_of(
@@ -54,7 +52,7 @@ def mask_of(
         landmarks: of the scan.
         frame: of the scan.
         table: names and labels.
-        positive: radius of the balls, mm; None is 3 voxels.
+        positive: radius of the balls, mm; None is half of `negative`, or 3 voxels without it.
         negative: outer radius of the shells, mm; None is twice the balls' radius.
         where: the landmarks' file, for the error.
 

@@ -8,13 +8,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.files import read_text, write_text
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import check_labels, mask_centres, read_mask
@@ -36,6 +36,7 @@ class Case:
         landmark_path: the file of its landmarks, if there is one.
         mask_path: its landmark mask, if there is one.
         group: cases of one group (patient, family) stay in one split; '' is a group of its own.
+        other: what its split says in columns of the person's own, by column.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case:
     landmark_path: Path | None = None
     mask_path: Path | None = None
     group: str = ""
+    other: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,16 @@ def read_rows(path: Path, *, supervised: bool) -> list[SplitRow]:
     return rows
 
 
-def find_problems(rows: Sequence[SplitRow], *, supervised: bool) -> Iterator[Problem]:
-    """All that keeps the rows of one split from use: names, missing paths, missing files."""
+def find_problems(
+    rows: Sequence[SplitRow], *, supervised: bool, files: Sequence[str] = COLUMNS[1:]
+) -> Iterator[Problem]:
+    """All that keeps the rows of one split from use: names, missing paths, missing files.
+
+    Args:
+        rows: of the split.
+        supervised: whether every case needs a landmark file or a mask.
+        files: columns whose files are needed.
+    """
     places: dict[str, str] = {}
     for row in rows:
         case, place = row.case, row.place
@@ -127,20 +137,25 @@ def find_problems(rows: Sequence[SplitRow], *, supervised: bool) -> Iterator[Pro
                 f"{place}: the case '{case.name}' has neither a landmark_file_path nor a landmark_mask_path; "
                 "give one.",
             )
-        yield from _missing_files(row)
+        yield from _missing_files(row, files)
 
 
 def write_split(cases: Sequence[Case], path: Path) -> None:
-    """Write a split CSV; paths are relative to it wherever the drive is the same, with forward slashes."""
+    """Write a split CSV; paths are relative to it wherever the drive is the same, with forward slashes.
+
+    Columns of the person's own stand behind the others.
+    """
     path = Path(path)
-    grouped = any(case.group for case in cases)
+    group = (GROUP,) if any(case.group for case in cases) else ()
+    own = dict.fromkeys(column for case in cases for column in case.other)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, GROUP] if grouped else COLUMNS)
+    writer = csv.DictWriter(text, [*COLUMNS, *group, *own], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for case in cases:
         paths = (case.image_path, case.landmark_path, case.mask_path)
-        cells = [case.name, *(_relative(target, path.parent) for target in paths)]
-        writer.writerow([*cells, case.group] if grouped else cells)
+        places = (_relative(target, path.parent) for target in paths)
+        fixed = zip((*COLUMNS, GROUP), (case.name, *places, case.group), strict=True)
+        writer.writerow({**case.other, **dict(fixed)})
     write_text(path, text.getvalue())
 
 
@@ -155,13 +170,11 @@ def group_by(cases: Sequence[Case], path: Path, *, column: str) -> list[Case]:
     Raises:
         InputError: if there is no such column.
     """
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    if column not in (reader.fieldnames or ()):
+    if not any(column in case.other for case in cases):
         raise InputError(
             f"{path}: --group names the column '{column}', which is not there; add it or name another."
         )
-    groups = {unicodedata.normalize("NFC", row["image_name"].strip()): row[column] or "" for row in reader}
-    return [replace(case, group=groups[case.name].strip()) for case in cases]
+    return [replace(case, group=unicodedata.normalize("NFC", case.other[column])) for case in cases]
 
 
 def case_landmarks(case: Case, table: LandmarkTable | None) -> LandmarkSet:
@@ -275,8 +288,8 @@ def _known_landmarks(path: Path, table: LandmarkTable | None) -> LandmarkSet:
 def _read_cells(path: Path, *, supervised: bool) -> Iterator[tuple[int, dict[str, str]]]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such split file; check the path.")
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="more")
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), restkey="more")
         columns = [(column or "").strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         _need_columns(columns, path, supervised=supervised)
@@ -289,8 +302,8 @@ def _read_cells(path: Path, *, supervised: bool) -> Iterator[tuple[int, dict[str
             texts = {column: (text or "").strip() for column, text in cells.items()}
             if any(texts.values()):
                 yield reader.line_num, texts
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: this is not a CSV file in UTF-8; save it as 'CSV UTF-8'.") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: this is not a CSV file ({error}); save it as 'CSV UTF-8'.") from error
 
 
 def _need_columns(columns: Sequence[str], path: Path, *, supervised: bool) -> None:
@@ -309,6 +322,7 @@ def _to_row(cells: Mapping[str, str], path: Path, line: int) -> SplitRow:
         landmark_path=_locate(path.parent, landmarks) if landmarks else None,
         mask_path=_locate(path.parent, mask) if mask else None,
         group=unicodedata.normalize("NFC", cells.get(GROUP, "")),
+        other={column: text for column, text in cells.items() if column not in (*COLUMNS, GROUP, "")},
     )
     return SplitRow(case, f"{path}, line {line}", has_image=bool(image))
 
@@ -327,13 +341,13 @@ def _locate(folder: Path, text: str) -> Path:
     return folder / slashed
 
 
-def _missing_files(row: SplitRow) -> Iterator[Problem]:
+def _missing_files(row: SplitRow, columns: Sequence[str]) -> Iterator[Problem]:
     case = row.case
-    if not row.has_image:
+    if not row.has_image and COLUMNS[1] in columns:
         yield Problem(row, "file", f"{row.place}: image_path is empty; give the path of the image.")
     paths = (case.image_path if row.has_image else None, case.landmark_path, case.mask_path)
     for column, target in zip(COLUMNS[1:], paths, strict=True):
-        if target is not None and not target.exists():
+        if column in columns and target is not None and not target.exists():
             yield Problem(
                 row,
                 "file",

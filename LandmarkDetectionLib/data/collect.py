@@ -14,14 +14,14 @@ MASK_ENDING = "_mask"
 
 
 def scans_in(folder: Path) -> dict[str, Path]:
-    """The images of a folder by case name; `CASE_mask` beside `CASE` is not a scan.
+    """The images of a folder by case name; `CASE_mask` beside `CASE` is not a scan, nor is a hidden file.
 
     Raises:
         InputError: if two images would have the same case name.
     """
     images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and is_image_path(path):
+    for path in sorted(_images_in(folder)):
+        if path.is_file():
             name = image_stem(path)
             if name in images:
                 raise InputError(f"{path}: {images[name].name} has the same case name; rename one of them.")
@@ -52,7 +52,9 @@ def collect_cases(folder: Path, *, landmarks: Path | None = None, group: str | N
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; give the folder that holds the scans.")
     scans = scans_in(folder)
-    masks = {image_stem(path): path for path in folder.iterdir() if is_image_path(path)}
+    if landmarks is not None and not landmarks.is_dir():
+        raise InputError(f"{landmarks}: there is no such folder; give the folder of the landmark files.")
+    masks = {image_stem(path): path for path in _images_in(folder)}
     cases = []
     for name, image in scans.items():
         points = _landmark_file(landmarks or folder, name)
@@ -61,9 +63,15 @@ def collect_cases(folder: Path, *, landmarks: Path | None = None, group: str | N
             cases.append(Case(name, image, points, mask, _group_of(name, pattern)))
     if not cases:
         raise InputError(
-            f"{folder}: {len(scans)} images, none with landmarks; put CASE.mrk.json beside CASE.nii.gz."
+            f"{folder}: {len(scans)} images, none with landmarks; put CASE.mrk.json for CASE.nii.gz "
+            f"in {landmarks or folder}."
         )
     return cases
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Files that are named like images; half-written ones, and macOS's shadows, have names with a dot."""
+    return [path for path in folder.iterdir() if is_image_path(path) and not path.name.startswith(".")]
 
 
 def _landmark_file(folder: Path, name: str) -> Path | None:

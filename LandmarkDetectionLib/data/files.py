@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name ends like `path`, so that writers that look at the suffix (`.nii.gz`) work.
 
     Raises:
-        InputError: if the folder cannot be made or written.
+        InputError: if the folder cannot be made or written, or the file not replaced.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -30,6 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(
+            f"Cannot write {path} ({reason}): close it elsewhere, make room, or choose another name."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,6 +45,23 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark; line ends as they are.
+
+    Raises:
+        InputError: if it cannot be read or is in another encoding.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: the file is not UTF-8 text; save it with the encoding UTF-8 (in Excel: 'CSV UTF-8')."
+        ) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from error
 
 
 def write_text(path: Path, text: str) -> None:

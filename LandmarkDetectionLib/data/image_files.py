@@ -27,6 +27,7 @@ NOT_FINITE = "the image has voxels that are NaN or infinite; replace them by a n
 
 _TEXT_HEADER_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 22
+_DATA_FILE_FLAGS = re.MULTILINE | re.IGNORECASE | re.DOTALL
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ _NIFTI = {
     ),
 }
 _FLOATS = {16: "f4", 64: "f8"}  # NIfTI's number for the type of a voxel
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that a scan consists of: itself, the voxels that its header names, a DICOM folder's."""
+    if path.is_dir():
+        return sorted(item for item in path.iterdir() if item.is_file())
+    if not path.name.lower().endswith((".mhd", ".nhdr")):
+        return [path]
+    named = re.search(r"^(?:ElementDataFile\s*=|data ?file\s*:)(.*)\Z", _text_header(path), _DATA_FILE_FLAGS)
+    words = named[1].split("\n") if named else []
+    files = [path.parent / word.strip() for word in words if word.strip()]
+    return [path, *(item for item in files if item.is_file())]
 
 
 def check_file(path: Path) -> None:
@@ -117,15 +130,20 @@ def _unpack(header: bytes, order: str, field: tuple[int, str]) -> tuple[Any, ...
 
 def _text_spacing(path: Path, line: str) -> list[float]:
     """The numbers of the header line that matches, none if there is no such line."""
-    with path.open("rb") as stream:
-        header = stream.read(_TEXT_HEADER_BYTES).decode("latin-1")
-    found = re.search(line, re.split(r"\r?\n\r?\n", header)[0], re.MULTILINE)
+    found = re.search(line, _text_header(path), re.MULTILINE)
     if not found:
         return []
     try:
         return [float(word) for word in found[1].split()]
     except ValueError:
         return [math.nan]
+
+
+def _text_header(path: Path) -> str:
+    """What stands before the first empty line."""
+    with path.open("rb") as stream:
+        header = stream.read(_TEXT_HEADER_BYTES).decode("latin-1")
+    return re.split(r"\r?\n\r?\n", header)[0]
 
 
 def _check_spacing(path: Path, spacing: list[float]) -> None:

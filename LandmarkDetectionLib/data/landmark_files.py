@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.files import read_text, write_text
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 
 LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
@@ -81,10 +81,7 @@ def read_landmarks(path: Path) -> LandmarkSet:
     suffix = _suffix(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such landmark file; check the path.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the file is not UTF-8 text; save it with the encoding UTF-8.") from error
+    text = read_text(path)
     try:
         if suffix == ".mrk.json":
             return _read_markups(text, path)
@@ -125,11 +122,6 @@ def write_landmarks(
     else:
         text = _csv_text(described)
     write_text(path, text)
-
-
-def is_landmark_path(path: Path) -> bool:
-    """Whether the name ends like a landmark file."""
-    return path.name.lower().endswith(LANDMARK_SUFFIXES)
 
 
 def _suffix(path: Path) -> str:

@@ -88,9 +88,7 @@ def draw_mask(
     return mask
 
 
-def mask_centres(
-    mask: NDArray[np.integer], frame: Frame, labels: Sequence[int] | None = None
-) -> dict[int, Array]:
+def mask_centres(mask: NDArray[np.integer], frame: Frame) -> dict[int, Array]:
     """World positions (LPS mm) of the centres of the balls in a mask.
 
     The centre is that of the sphere that parts a label's voxels from the shell and background around them, so
@@ -100,17 +98,11 @@ def mask_centres(
     Args:
         mask: whole numbers [z, y, x].
         frame: the mask's grid.
-        labels: which labels to look for; all that the mask has if None.
 
     Returns:
-        Label -> (3,); a label that the mask does not have is left out.
+        Label -> (3,), for every label that the mask has.
     """
-    wanted = None if labels is None else set(labels)
-    return {
-        label: _centre(mask, frame, label, inside)
-        for label, inside in _voxels_by_label(mask)
-        if wanted is None or label in wanted
-    }
+    return {label: _centre(mask, frame, label, inside) for label, inside in _voxels_by_label(mask)}
 
 
 def read_mask(path: Path) -> Volume:

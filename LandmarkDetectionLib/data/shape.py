@@ -19,6 +19,11 @@ _MOST_UNMATCHED = 0.5
 """A shape of which a larger share matches nothing is not symmetric."""
 _PAIR_WORTH = 0.25
 """What a pair is worth against a landmark's misfit, so that a flat shape is not mirrored in its own plane."""
+_FEWEST_SYMMETRIC = 8
+_LEAST_PAIRED = 0.4
+_MOST_LATERAL = 0.25
+_MOST_ASKEW = 0.08
+"""Of the shape's size; anatomy leaves 0.01 to 0.07, chance 0.05 and more."""
 
 _SIDE = re.compile(
     r"(?<![a-z])(?:left|right|l|r)(?![a-z])|(?<=[a-z])(?-i:[LR])$|^(?-i:[LR])(?=[A-Z])", re.IGNORECASE
@@ -112,16 +117,13 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
 
     Returns:
         (N, 3) mm, of the median size of the shapes, in the pose of the first shape; NaN for a point that no
-        shape has together with three points of the others.
-
-    Raises:
-        ValueError: if no shape counts.
+        shape has together with three points of the others, and for all where no shape counts.
     """
     cases = np.array(shapes, dtype=np.float64)
     cases[[not _has_shape(case) for case in cases]] = np.nan
     known = _known(cases)
     if not known.any():
-        raise ValueError("a mean shape needs a shape with three points")
+        return np.full_like(cases[0], np.nan)
     mean = _centred(cases[int(known.sum(axis=1).argmax())])
     weights = known.astype(np.float64)
     for _ in range(iterations):
@@ -185,12 +187,34 @@ class Symmetry:
     lateral: NDArray[np.bool_]
 
 
-def infer_pairs(names: Sequence[str], shape: ArrayLike) -> list[int]:
-    """For each landmark the row of its left-right counterpart, itself where it has none.
+def clear_symmetry(names: Sequence[str], shape: ArrayLike) -> Symmetry | None:
+    """The symmetry of a shape with pairs that can be trusted; None where there is none.
 
-    See `find_symmetry`. The order is mutual: `order[order[i]] == i`.
+    Either names tell left from right, or most landmarks have a counterpart that is nearer than random points
+    have by chance.
+
+    Args:
+        names: N names.
+        shape: (N, 3) mm, NaN where unknown.
     """
-    return find_symmetry(names, shape).order
+    points = np.asarray(shape, dtype=np.float64)
+    try:
+        symmetry = find_symmetry(names, points)
+    except ValueError:
+        return None
+    known = _known(points)
+    if _pairs_by_name(names):
+        return symmetry
+    paired = np.mean([row != partner for row, partner in enumerate(symmetry.order) if known[row]])
+    size = float(np.sqrt(np.nanvar(points, axis=0).sum()))
+    residual = float(np.median(symmetry.residuals[known]))
+    clear = (
+        known.sum() >= _FEWEST_SYMMETRIC
+        and paired >= _LEAST_PAIRED
+        and symmetry.lateral[known].mean() <= _MOST_LATERAL
+        and residual <= _MOST_ASKEW * size
+    )
+    return symmetry if clear else None
 
 
 def find_symmetry(names: Sequence[str], shape: ArrayLike) -> Symmetry:

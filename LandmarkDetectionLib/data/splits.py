@@ -92,7 +92,13 @@ def write_splits(
 
 
 def write_folds(folds: Sequence[Parts], folder: Path, table: LandmarkTable | None = None) -> list[Path]:
-    """Write `fold_0` .. `fold_{K-1}` into `folder`, each as `write_splits`; returns the split files."""
+    """Write `fold_0` .. `fold_{K-1}` into `folder`, each as `write_splits`; returns the split files.
+
+    The split files of further folds, left by an earlier division, are removed.
+    """
+    for stale in Path(folder).glob("fold_*"):
+        if stale.name not in {f"fold_{number}" for number in range(len(folds))}:
+            write_splits(dict.fromkeys(PARTS, ()), stale)
     return [
         path
         for number, parts in enumerate(folds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.files import read_text, write_text
 
 MAX_LABEL = 32767
 COLUMNS = ("name", "label", "pair", "group", "definition")
@@ -88,7 +88,7 @@ def read_table(path: Path) -> LandmarkTable:
         raise InputError(
             f"{path}: there is no such landmark table; give the landmarks.csv made with the masks."
         )
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     for column in ("name", "label"):
         if column not in (rows.fieldnames or ()):
             raise InputError(f"{path}: the column '{column}' is missing; add it to the first line.")

@@ -181,17 +181,21 @@ def _blended(
 def _read_peak(
     voxels: NDArray[np.int64], probability: NDArray[np.float32], volume: Volume, settings: DenseSettings
 ) -> Peak:
-    """The probability-weighted centre of the largest connected part above the threshold."""
+    """The probability-weighted centre of the largest connected part above the threshold.
+
+    Where nothing reaches the threshold, of the part around the peak, down to half of it.
+    """
     peak = float(probability.max(initial=0.0))
     if peak < settings.uncertain:
         return Peak(np.full(3, np.nan), peak)
-    level = settings.threshold if peak >= settings.threshold else peak / 2
-    above = probability >= level
+    certain = peak >= settings.threshold
+    above = probability >= (settings.threshold if certain else peak / 2)
     place = np.stack(np.unravel_index(voxels[above], volume.voxels.shape), axis=1)
     part = connected_parts(place)
-    largest = part == np.bincount(part, weights=probability[above]).argmax()
-    centre = np.average(place[largest], axis=0, weights=probability[above][largest])
-    return Peak(volume.frame.index_to_world(centre[::-1]), float(probability[above][largest].max()))
+    weight = probability[above]
+    chosen = part == (np.bincount(part, weights=weight).argmax() if certain else part[weight.argmax()])
+    centre = np.average(place[chosen], axis=0, weights=weight[chosen])
+    return Peak(volume.frame.index_to_world(centre[::-1]), float(weight[chosen].max()))
 
 
 def connected_parts(voxels: NDArray[np.int64]) -> NDArray[np.int64]:

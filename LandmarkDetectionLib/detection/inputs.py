@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from LandmarkDetectionLib.data.cases import Case, read_rows
+from LandmarkDetectionLib.data.cases import COLUMNS, Case, find_problems, read_rows
 from LandmarkDetectionLib.data.collect import scans_in
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import image_stem
 
 
-def find_inputs(path: Path) -> list[Case]:
+@dataclass(frozen=True)
+class Input:
+    """A case to detect in; `problem` says in a sentence why it cannot be used, '' if nothing is known yet."""
+
+    case: Case
+    problem: str = ""
+
+
+def find_inputs(path: Path) -> list[Input]:
     """The cases behind `path`: an image, a DICOM folder, a folder of images, or a split CSV.
 
-    In a folder, `CASE_mask` beside `CASE` is not an input. Whether the scans can be read is not looked at.
+    In a folder, `CASE_mask` beside `CASE` is not an input. Whether the scans can be read is not looked at;
+    a row of a split without a scan, or with the name of another, is a case with a problem.
 
     Raises:
         InputError: if there is nothing, or two scans of a folder would have the same case name.
@@ -21,8 +31,16 @@ def find_inputs(path: Path) -> list[Case]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder; check the path.")
     if path.is_file() and path.suffix.lower() == ".csv":
-        return [row.case for row in read_rows(path, supervised=False)]
+        return _cases_of(path)
     if path.is_file():
-        return [Case(image_stem(path), path)]
-    scans = [Case(name, image) for name, image in scans_in(path).items()]
-    return scans or [Case(path.resolve().name, path)]
+        return [Input(Case(image_stem(path), path))]
+    scans = [Input(Case(name, image)) for name, image in scans_in(path).items()]
+    return scans or [Input(Case(path.resolve().name, path))]
+
+
+def _cases_of(split: Path) -> list[Input]:
+    rows = read_rows(split, supervised=False)
+    problems: dict[str, str] = {}
+    for problem in find_problems(rows, supervised=False, files=COLUMNS[1:2]):
+        problems.setdefault(problem.row.place, problem.message)
+    return [Input(row.case, problems.get(row.place, "")) for row in rows]

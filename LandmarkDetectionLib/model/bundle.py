@@ -97,7 +97,9 @@ def save_bundle(bundle: Bundle, weights: Mapping[str, Tensor], folder: Path) -> 
     description.unlink(missing_ok=True)
     with replacing(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(content)
-    text = json.dumps(_to_json(bundle, hashlib.sha256(content).hexdigest()), indent=2, ensure_ascii=False)
+    text = json.dumps(
+        _to_json(bundle, hashlib.sha256(content).hexdigest()), indent=2, ensure_ascii=False, allow_nan=False
+    )
     write_text(description, text + "\n")
 
 

@@ -10,7 +10,12 @@ IGNORED = -1
 
 
 def focal_loss(
-    logits: Tensor, classes: Tensor, *, gamma: float = 2.0, background_weight: float = 1.0
+    logits: Tensor,
+    classes: Tensor,
+    *,
+    known: Tensor | None = None,
+    gamma: float = 2.0,
+    background_weight: float = 1.0,
 ) -> Tensor:
     """Multi-class focal loss over the voxels that are not ignored.
 
@@ -22,12 +27,16 @@ def focal_loss(
     Args:
         logits: (B, C, ...) scores, class 0 is the background.
         classes: (B, ...) integer class of each voxel, or `IGNORED`.
+        known: (B, C) which classes of a sample take part; the others, of which its annotation says nothing,
+            are neither right nor wrong. All if None.
         gamma: how strongly voxels that are already right are discounted; 0 gives the cross-entropy.
         background_weight: weight of background voxels relative to landmark voxels.
 
     Returns:
         A scalar; zero where every voxel is ignored.
     """
+    if known is not None and not known.all():
+        logits = logits.masked_fill(~known[..., *[None] * (logits.dim() - 2)], -torch.inf)
     with torch.autocast(device_type=logits.device.type, enabled=False):
         scores = logits.movedim(1, -1).reshape(-1, logits.shape[1]).float()
         target = classes.reshape(-1).long()

@@ -16,16 +16,18 @@ def draw_transform(
     rng: np.random.Generator,
     settings: AugmentationSection,
     *,
-    centre: Array,
+    point: Array,
+    place: Array,
     extent: Array,
     sideways: Array | None,
 ) -> SpatialTransform:
-    """A random crop position's transform: rotation, scale, shear, mirroring and elastic warp.
+    """A crop's random rotation, scale, shear, mirroring and elastic warp.
 
     Args:
         rng: source of randomness.
         settings: how much of each.
-        centre: world position of the crop's middle, mm.
+        point: a world position, mm.
+        place: where the crop shows it, mm from the crop's middle along its axes.
         extent: edge lengths of the crop, mm.
         sideways: unit vector across the plane of symmetry; None never mirrors.
     """
@@ -35,7 +37,8 @@ def draw_transform(
     if rng.random() < settings.mirror and sideways is not None:
         matrix = (np.eye(3) - 2 * np.outer(sideways, sideways)) @ matrix
     warp = _draw_warp(rng, settings, extent) if rng.random() < settings.elastic else None
-    return SpatialTransform(centre=centre, matrix=matrix, warp=warp)
+    shown = place if warp is None else place + warp(place[None])[0]
+    return SpatialTransform(centre=point - matrix @ shown, matrix=matrix, warp=warp)
 
 
 def vary_intensities(rng: np.random.Generator, crop: Image, settings: AugmentationSection) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
 from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.image_files import files_of
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _CHUNK = 1 << 20
 
 
@@ -33,7 +34,8 @@ class PreparedCase:
         group: cases that belong together (one patient, one family); '' if it stands alone.
         voxels_path: `.npy` file of normalised voxels, float16 [z, y, x].
         frame: of the voxels, in canonical orientation.
-        positions: (K, 3) world LPS mm in the order of the landmark table; NaN where absent or not annotated.
+        positions: (K, 3) world LPS mm in the order of the landmark table; NaN where absent or unknown.
+        known: (K,) whether the annotation speaks of the landmark, be it present or absent.
     """
 
     name: str
@@ -41,6 +43,7 @@ class PreparedCase:
     voxels_path: Path
     frame: Frame
     positions: NDArray[np.float64]
+    known: NDArray[np.bool_]
 
     def volume(self) -> Volume:
         """The scan, memory-mapped: only what is touched is read."""
@@ -49,10 +52,19 @@ class PreparedCase:
 
 @dataclass(frozen=True, eq=False)
 class PreparedSplit:
-    """All cases of one split CSV, and the digest of what they were made from."""
+    """All cases of one split CSV."""
 
     cases: tuple[PreparedCase, ...]
-    digest: str
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.cases)
+
+
+def digest_of(cases: Sequence[PreparedCase]) -> str:
+    """SHA-256 of what cases teach: their scans' content and preparation, and their landmarks."""
+    content = [[case.voxels_path.stem, case.positions.tolist(), case.known.tolist()] for case in cases]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def table_of(split: Path, landmarks: Path | None, cache: Path) -> LandmarkTable:
@@ -129,14 +141,14 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
         "group": case.group,
         "key": key,
         "positions": landmarks.positions_of(table.names).tolist(),
+        "known": [name in landmarks.names for name in table.names],
         "sources": sources,
     }
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a DICOM folder in the order of their names."""
-    files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
-    return hashlib.sha256("".join(_file_digest(item) for item in files).encode()).hexdigest()
+    """SHA-256 of all files of a scan: one, a header and its voxels, or a DICOM folder's in order of names."""
+    return hashlib.sha256("".join(_file_digest(item) for item in files_of(path)).encode()).hexdigest()
 
 
 def _key(preparation: Preparation, *content: str) -> str:
@@ -198,11 +210,7 @@ def _sources(case: Case) -> list[Path]:
 
 
 def _from_rows(rows: list[dict[str, Any]], cache: Path) -> PreparedSplit:
-    content = json.dumps([[row["key"], row["positions"]] for row in rows])
-    return PreparedSplit(
-        cases=tuple(_from_row(row, cache) for row in rows),
-        digest=hashlib.sha256(content.encode()).hexdigest(),
-    )
+    return PreparedSplit(tuple(_from_row(row, cache) for row in rows))
 
 
 def _from_row(row: dict[str, Any], cache: Path) -> PreparedCase:
@@ -213,12 +221,13 @@ def _from_row(row: dict[str, Any], cache: Path) -> PreparedCase:
         voxels_path=voxels_path,
         frame=Frame(**json.loads(frame_path.read_text(encoding="utf-8"))),
         positions=np.array(row["positions"], dtype=np.float64),
+        known=np.array(row["known"], dtype=np.bool_),
     )
 
 
 def _state(path: Path) -> list[int]:
-    """Size and time of a file, or the sum and the latest of a folder's."""
-    stats = [item.stat() for item in path.iterdir()] if path.is_dir() else [path.stat()]
+    """Size and time of a file; of several that make a scan, the sum and the latest."""
+    stats = [item.stat() for item in files_of(path)]
     return [sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
 
 

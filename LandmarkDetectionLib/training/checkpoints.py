@@ -14,7 +14,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import replacing, write_text
 from LandmarkDetectionLib.training.module import DenseTraining
 
 
@@ -36,12 +37,14 @@ class EpochEnd(Checkpoint):
     Args:
         run: the run folder.
         cap: what a missed landmark, or an error beyond it, counts in the score, mm.
+        data: digest of the training cases; a run goes on only with the same.
     """
 
-    def __init__(self, run: Path, cap: float) -> None:
+    def __init__(self, run: Path, cap: float, data: str) -> None:
         super().__init__()
         self.run = run
         self.cap = cap
+        self.data = data
         self.rows: list[dict[str, float]] = []
         self.best_score = float("inf")
         self.without_improvement = 0
@@ -53,9 +56,15 @@ class EpochEnd(Checkpoint):
             "best_score": self.best_score,
             "without_improvement": self.without_improvement,
             "stopped": self.stopped,
+            "data": self.data,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["data"] != self.data:
+            raise InputError(
+                f"{self.run}: the training cases have changed since this run was started; "
+                "give another --output to train on them as they are now."
+            )
         for name, value in state_dict.items():
             setattr(self, name, value)
 
@@ -114,8 +123,3 @@ def summarise(errors: NDArray[np.float64], cap: float) -> dict[str, float]:
         "val_found": len(found) / max(len(expected), 1),
         "val_score": float(np.minimum(expected, cap).mean()) if len(expected) else float("nan"),
     }
-
-
-def make_run_folders(run: Path) -> None:
-    """The run folder and the folder of its checkpoints."""
-    make_folder(run / "checkpoints")

@@ -90,7 +90,7 @@ class SamplingSection(Section):
         description="voxels of a crop along x, y, z; multiples of 4"
     )
     landmark_fraction: Fraction = Field(
-        description="share of crops that are placed on a landmark, each equally often; the rest lie anywhere"
+        description="share of crops that show a landmark of their scan, each as often; the rest lie anywhere"
     )
     padding: Literal["minimum", "zero"] = Field(
         description="what lies outside the scan: its minimum (air), or the middle of the window"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.cases import Case
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import make_folder
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape import mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
@@ -27,11 +31,16 @@ from LandmarkDetectionLib.detection.calibrate import calibrate
 from LandmarkDetectionLib.detection.dense import has_bf16
 from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
 from LandmarkDetectionLib.training.allocator import keep_freed_memory
-from LandmarkDetectionLib.training.cache import PreparedCase, PreparedSplit, prepare_split, table_of
+from LandmarkDetectionLib.training.cache import (
+    PreparedCase,
+    PreparedSplit,
+    digest_of,
+    prepare_split,
+    table_of,
+)
 from LandmarkDetectionLib.training.checkpoints import (
     AtomicCheckpointIO,
     EpochEnd,
-    make_run_folders,
     summarise,
 )
 from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
@@ -78,19 +87,21 @@ def train(
     """
     quieten_lightning()
     keep_freed_memory()
-    _claim_run_folder(config, run)
+    _check_run_folder(config, run)
     data = prepare(config, progress=progress)
     L.seed_everything(config.training.seed, verbose=False)
     module = DenseTraining(config, len(data.table), data.validation)
-    epoch_end = EpochEnd(run, cap=_CAP_VOXELS * config.image.spacing)
+    epoch_end = EpochEnd(run, cap=_CAP_VOXELS * config.image.spacing, data=data.fingerprint)
     trainer = make_trainer(config, run, device, [*callbacks, epoch_end])
+    _claim_run_folder(config, run)
     last = run / "checkpoints" / "last.ckpt"
-    trainer.fit(
-        module,
-        make_loader(data, config, trainer),
-        ckpt_path=last if last.is_file() else None,
-        weights_only=False,
-    )
+    with _stoppable(trainer):
+        trainer.fit(
+            module,
+            make_loader(data, config, trainer),
+            ckpt_path=last if last.is_file() else None,
+            weights_only=False,
+        )
     if trainer.is_global_zero:
         export_bundle(config, data, run, device)
     return run / "model"
@@ -106,20 +117,27 @@ def prepare(config: TrainingConfig, *, progress: CasesProgress = iter) -> Traini
         return prepare_split(split, table, preparation, cache, progress=progress)
 
     training = prepared(config.data.train)
-    validation = prepared(config.data.val) if config.data.val else PreparedSplit(cases=(), digest="")
+    validation = prepared(config.data.val) if config.data.val else PreparedSplit(cases=())
     fit_cases, held_out = training.cases, validation.cases
     if config.data.fold is not None:
         fold = Fold.parse(config.data.fold)
         fit_cases, held_out = take_fold((*training.cases, *validation.cases), fold, seed=config.training.seed)
-    return TrainingData(table, fit_cases, held_out, fingerprint=training.digest)
+    if held_out and not any(np.isfinite(case.positions).any() for case in held_out):
+        raise InputError(
+            f"{config.data.val or config.data.train}: no validation case has a landmark that is in its scan; "
+            "validate on other cases, or on none."
+        )
+    return TrainingData(table, fit_cases, held_out, fingerprint=digest_of(fit_cases))
 
 
 def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callbacks: list[Any]) -> L.Trainer:
     """The Lightning trainer of a run."""
     training = config.training
+    processes, machines = _processes()
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=_devices(device),
+        devices=[device.index] if device.index is not None and processes == 1 else processes,
+        num_nodes=machines,
         precision=precision_of(config, device),  # type: ignore[arg-type]
         max_epochs=training.epochs,
         accumulate_grad_batches=training.accumulate,
@@ -135,11 +153,26 @@ def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callba
     )
 
 
-def _devices(device: torch.device) -> list[int] | str | int:
-    """For Lightning: the GPU that was named, all of them, or the processes that torchrun has started."""
-    if device.index is not None:
-        return [device.index]
-    return "auto" if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+def _processes() -> tuple[int, int]:
+    """Processes on each machine, and machines, as torchrun or Slurm have started them; otherwise one."""
+    started = os.environ
+    if "LOCAL_WORLD_SIZE" in started:
+        here = int(started["LOCAL_WORLD_SIZE"])
+        return here, int(started["WORLD_SIZE"]) // here
+    if SLURMEnvironment.detect() and "SLURM_NTASKS_PER_NODE" in started:
+        return int(started["SLURM_NTASKS_PER_NODE"]), int(started["SLURM_NNODES"])
+    return 1, 1
+
+
+@contextmanager
+def _stoppable(trainer: L.Trainer) -> Iterator[None]:
+    """Let Ctrl-C through: Lightning would end the program as if it had failed."""
+    try:
+        yield
+    except SystemExit as stop:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from stop
+        raise
 
 
 def make_loader(data: TrainingData, config: TrainingConfig, trainer: L.Trainer) -> DataLoader[Any]:
@@ -198,10 +231,16 @@ def export_bundle(config: TrainingConfig, data: TrainingData, run: Path, device:
             "training_cases": len(data.training),
             "validation_cases": len(data.validation),
         },
-        metrics={"validation": summarise(errors, _CAP_VOXELS * config.image.spacing)} if len(errors) else {},
+        metrics={"validation": _measured(errors, config)} if len(errors) else {},
         software=f"LandmarkDetection {__version__}",
     )
     save_bundle(bundle, network.state_dict(), run / "model")
+
+
+def _measured(errors: NDArray[np.float64], config: TrainingConfig) -> dict[str, float | None]:
+    """The validation's figures as JSON has them: None where nothing was found."""
+    figures = summarise(errors, _CAP_VOXELS * config.image.spacing)
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def is_first_process() -> bool:
@@ -216,14 +255,17 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
-    """Write config.yaml into a new run folder, or make sure that an old one holds the same."""
+def _check_run_folder(config: TrainingConfig, run: Path) -> None:
+    """Refuse a run folder that holds another configuration."""
     saved = run / "config.yaml"
     if saved.is_file() and read_config(saved) != config:
         raise InputError(
             f"{run}: this run was started with another configuration; give another --output, "
             f"or {saved} to go on with it."
         )
-    make_run_folders(run)
-    if not saved.is_file():
-        write_config(config, saved, header="The configuration of this run, as it was started.")
+
+
+def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
+    make_folder(run / "checkpoints")
+    if not (run / "config.yaml").is_file():
+        write_config(config, run / "config.yaml", header="The configuration of this run, as it was started.")

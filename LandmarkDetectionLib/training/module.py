@@ -52,12 +52,13 @@ class DenseTraining(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
-        image, classes = batch
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
+        image, classes, known = batch
         logits = self.network(image.contiguous(memory_format=torch.channels_last_3d))
         loss = focal_loss(
             logits,
             classes,
+            known=known,
             gamma=self.config.loss.gamma,
             background_weight=self.config.loss.background_weight,
         )

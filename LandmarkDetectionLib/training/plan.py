@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_split
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.shape import Symmetry, find_symmetry, fit_robustly, infer_pairs, mean_shape
+from LandmarkDetectionLib.data.shape import clear_symmetry, fit_robustly, mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.dense import has_bf16
@@ -42,17 +41,17 @@ ACROSS = 160
 """Voxels across the landmarks, at most: finer detail than this does not help a voxel classifier."""
 LARGEST_CROP = 64
 STEPS_PER_EPOCH = 50
-CROPS_PER_CASE = 150
+BALL_VOXELS, SHELL_VOXELS = 2.0, 3.0
+"""Radii. Within the shell the network is free: where it is wide, the centre of what is found drifts."""
+CROPS_PER_CASE = 200
 FEWEST_CROPS, MOST_CROPS = 2_000, 20_000
 MORE_ON_GPU = 5
+MORE_FOR_ANY_POSE = 2
 LARGEST_BATCH = 8
 STANDARD_POSE_DEGREES = 30.0
+ANY_POSE = 180.0
 HOUNSFIELD_BELOW = -500.0
 """Only a scale on which air is about -1000 reaches this far down."""
-FEWEST_SYMMETRIC = 8
-LEAST_PAIRED = 0.4
-MOST_ASKEW = 0.08
-"""Of the shape's size (RMS distance from its centre); anatomy leaves 0.01 to 0.07, chance 0.05 and more."""
 NETWORK = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
 SMALL_NETWORK = NetworkSection(channels=(8, 16, 32), blocks=(2, 3, 2, 1), groups=8)
 FEWEST_STEPS = 500
@@ -140,7 +139,8 @@ def make_plan(
     table = discover_table(cases, train)
     design = design_for([measure_case(case, table) for case in progress(cases)], table, train)
     network, batch, seconds, network_reason = choose_network(len(table), design.sampling.crop, device, hours)
-    epochs = _choose_epochs(len(cases), batch, seconds, device, hours)
+    crops = _count_crops(len(cases), any_pose=design.augmentation.rotation == ANY_POSE, device=device)
+    epochs = _choose_epochs(crops / batch, seconds, hours)
     config = TrainingConfig(
         version=1,
         name=name,
@@ -183,10 +183,9 @@ def design_for(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pa
         InputError: if no case has a landmark.
     """
     shapes = np.stack([measure.positions for measure in measures])
-    known = np.isfinite(shapes).all(axis=2)
-    if not known.any():
+    if not np.isfinite(shapes).all(axis=2).any():
         raise InputError(f"{where}: no case has a landmark; annotate at least one landmark.")
-    shape = mean_shape(shapes) if known.sum(axis=1).max() >= 3 else np.full(shapes.shape[1:], np.nan)
+    shape = mean_shape(shapes)
     table, mirror, mirror_reason = _with_pairs(table, shape)
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
@@ -194,7 +193,9 @@ def design_for(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pa
     return Design(
         table=table,
         image=image,
-        target=TargetSection(positive=_rounded(3 * spacing), negative=_rounded(6 * spacing)),
+        target=TargetSection(
+            positive=_rounded(BALL_VOXELS * spacing), negative=_rounded(SHELL_VOXELS * spacing)
+        ),
         sampling=SamplingSection(
             crop=_choose_crop(measures, spacing), landmark_fraction=0.7, padding="minimum"
         ),
@@ -263,15 +264,16 @@ def choose_spacing(measures: Sequence[CaseMeasures]) -> tuple[float, str]:
     return spacing, reason
 
 
-def _choose_epochs(cases: int, batch: int, seconds: float, device: torch.device, hours: float | None) -> int:
-    """Enough crops for the number of cases, more where a GPU makes them cheap, within the hours allowed."""
-    crops = np.clip(CROPS_PER_CASE * cases, FEWEST_CROPS, MOST_CROPS) * (
-        MORE_ON_GPU if device.type == "cuda" else 1
-    )
-    steps = crops / batch
-    if hours is not None:
-        steps = min(steps, hours * 3600 / seconds)
-    return max(round(steps / STEPS_PER_EPOCH), 1)
+def _count_crops(cases: int, *, any_pose: bool, device: torch.device) -> float:
+    """Enough crops for the number of cases, more for any pose, and more where a GPU makes them cheap."""
+    crops = float(np.clip(CROPS_PER_CASE * cases, FEWEST_CROPS, MOST_CROPS))
+    return crops * (MORE_FOR_ANY_POSE if any_pose else 1) * (MORE_ON_GPU if device.type == "cuda" else 1)
+
+
+def _choose_epochs(steps: float, seconds: float, hours: float | None) -> int:
+    """Epochs of so many steps of so many seconds, within the hours allowed."""
+    allowed = steps if hours is None else min(steps, hours * 3600 / seconds)
+    return max(round(allowed / STEPS_PER_EPOCH), 1)
 
 
 def choose_network(
@@ -357,7 +359,7 @@ def _choose_rotation(shapes: Array, shape: Array) -> tuple[float, str]:
             "differ; set 180 if they lie anyhow."
         )
     largest = float(max(angles))
-    chosen = 180.0 if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
+    chosen = ANY_POSE if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
     return chosen, (
         f"augmentation.rotation {chosen:g}: the scans' poses differ by up to {largest:.0f} degrees."
     )
@@ -374,13 +376,10 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
     """The table with left-right pairs, whether cases may be mirrored, and why."""
     if any(landmark.pair for landmark in table.landmarks):
         return table, True, "augmentation.mirror on: the landmark table names left-right pairs."
-    try:
-        symmetry = find_symmetry(table.names, shape)
-    except ValueError:
-        return table, False, "augmentation.mirror off: too few landmarks to see a plane of symmetry."
-    pairs = sum(row < partner for row, partner in enumerate(symmetry.order))
-    if not pairs or not (_are_named(table.names, symmetry, shape) or _is_clear(symmetry, shape)):
+    symmetry = clear_symmetry(table.names, shape)
+    if symmetry is None:
         return table, False, "augmentation.mirror off: the landmarks are not clearly symmetric."
+    pairs = sum(row < partner for row, partner in enumerate(symmetry.order))
     residual = float(np.median(symmetry.residuals))
     return (
         table.with_pairs(symmetry.order),
@@ -388,25 +387,6 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
         f"augmentation.mirror on: {pairs} left-right pairs inferred by reflecting the mean shape "
         f"(median {residual:.2g} mm apart); look at the landmark table.",
     )
-
-
-def _is_clear(symmetry: Symmetry, shape: Array) -> bool:
-    """Whether the symmetry is better than what some random points have by chance."""
-    known = np.asarray(np.isfinite(shape).all(axis=1))
-    size = float(np.sqrt(np.nanvar(shape, axis=0).sum()))
-    paired = np.mean([row != partner for row, partner in enumerate(symmetry.order) if known[row]])
-    residual = float(np.median(symmetry.residuals[known]))
-    return bool(known.sum() >= FEWEST_SYMMETRIC and paired >= LEAST_PAIRED and residual <= MOST_ASKEW * size)
-
-
-def _are_named(names: Sequence[str], symmetry: Symmetry, shape: Array) -> bool:
-    """Whether two names differ in left and right only: then a shape of these two alone has a plane."""
-    for row, partner in enumerate(symmetry.order):
-        if row < partner:
-            with suppress(ValueError):
-                infer_pairs([names[row], names[partner]], shape[[row, partner]])
-                return True
-    return False
 
 
 def _around(volume: Volume, positions: Array) -> NDArray[Any]:

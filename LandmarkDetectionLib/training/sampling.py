@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.masks import SHELL, draw_mask
+from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
@@ -20,7 +20,8 @@ from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.config import TrainingConfig
 
 Array = NDArray[np.float64]
-Crop = tuple[Tensor, Tensor]
+Known = NDArray[np.bool_]
+Crop = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +31,10 @@ class SymmetryPlane:
     point: Array
     normal: Array
 
-    def reflect(self, points: Array) -> Array:
-        """Mirror images of points (N, 3)."""
-        mirrored: Array = points - 2 * ((points - self.point) @ self.normal)[:, None] * self.normal
-        return mirrored
+    def distance(self, points: Array) -> Array:
+        """Distances of points (N, 3) from the plane, mm."""
+        aside: Array = np.abs((points - self.point) @ self.normal)
+        return aside
 
 
 class CropDataset(Dataset[Crop]):
@@ -51,16 +52,24 @@ class CropDataset(Dataset[Crop]):
         self.config = config
 
     def __getitem__(self, number: int) -> Crop:
-        """Image (1, Z, Y, X) float32 and classes (Z, Y, X) int16 of sample `number`."""
+        """Sample `number`.
+
+        Returns:
+            Image (1, Z, Y, X) float32, classes (Z, Y, X) int16, and which classes (1 + K,) are known: not
+            those of landmarks that the case's annotation does not speak of.
+        """
         config = self.config
         rng = np.random.default_rng([config.training.seed, number])
         row = int(rng.integers(len(self.cases)))
-        volume, positions, plane = self.cases[row].volume(), self.cases[row].positions, self.planes[row]
+        case, plane = self.cases[row], self.planes[row]
+        volume, positions, known = case.volume(), case.positions, case.known
         extent = np.array(config.sampling.crop) * config.image.spacing
+        point, place = self._draw_focus(rng, volume.frame, positions, extent)
         transform = draw_transform(
             rng,
             config.augmentation,
-            centre=self._draw_centre(rng, volume.frame, positions, extent),
+            point=point,
+            place=place,
             extent=extent,
             sideways=None if plane is None else plane.normal,
         )
@@ -68,43 +77,39 @@ class CropDataset(Dataset[Crop]):
             volume, size=config.sampling.crop, spacing=config.image.spacing, fill=self.fills[row]
         )
         image = vary_intensities(rng, image, config.augmentation)
-        ignored = np.zeros((0, 3))
         if transform.mirrors and plane is not None:
-            positions, ignored = self._mirrored(positions, plane)
-        classes = self._classes(transform.to_crop(positions), transform.to_crop(ignored))
-        return torch.from_numpy(image)[None], torch.from_numpy(classes)
+            positions, known = self._mirrored(positions, known, plane)
+        classes = torch.from_numpy(self._classes(transform.to_crop(positions)))
+        return torch.from_numpy(image)[None], classes, torch.from_numpy(np.concatenate([[True], known]))
 
-    def _mirrored(self, positions: Array, plane: SymmetryPlane) -> tuple[Array, Array]:
-        """What the labels mean in a mirrored scan, and the places where a label is unknown.
+    def _mirrored(self, positions: Array, known: Known, plane: SymmetryPlane) -> tuple[Array, Known]:
+        """What the labels mean in a mirrored scan, and which of them are known.
 
         A landmark of one side that has no counterpart lies, in a mirrored scan, where its unmarked twin was:
-        about its own reflection. There the loss looks away.
+        nobody knows where that is.
         """
         unpaired = np.array(self.mirrored_order) == np.arange(len(positions))
-        aside = np.abs((positions - plane.point) @ plane.normal) > self.config.target.negative
-        alone = unpaired & aside
+        alone = unpaired & (plane.distance(positions) > self.config.target.negative)
         labelled = positions[self.mirrored_order]
         labelled[alone] = np.nan
-        return labelled, plane.reflect(positions[alone])
+        return labelled, known[self.mirrored_order] & ~alone
 
-    def _draw_centre(self, rng: np.random.Generator, frame: Frame, positions: Array, extent: Array) -> Array:
+    def _draw_focus(
+        self, rng: np.random.Generator, frame: Frame, positions: Array, extent: Array
+    ) -> tuple[Array, Array]:
+        """A world position and where the crop shows it: a landmark off the middle, or any place in it."""
         present = np.flatnonzero(np.isfinite(positions).all(axis=1))
         if len(present) and rng.random() < self.config.sampling.landmark_fraction:
-            centre: Array = positions[rng.choice(present)] + rng.uniform(-0.4, 0.4, 3) * extent
-            return centre
-        return frame.index_to_world(rng.random(3) * frame.size - 0.5)
+            return positions[rng.choice(present)], rng.uniform(-0.4, 0.4, 3) * extent
+        return frame.index_to_world(rng.random(3) * frame.size - 0.5), np.zeros(3)
 
-    def _classes(self, points: Array, ignored: Array) -> NDArray[np.int16]:
-        """Mask of a crop, classes 1 .. K; all of a ball's and shell's reach around `ignored` points is -1."""
+    def _classes(self, points: Array) -> NDArray[np.int16]:
+        """Mask of a crop, classes 1 .. K."""
         size, spacing = self.config.sampling.crop, self.config.image.spacing
         grid = Frame(size=size, spacing=[spacing] * 3, origin=[-(count - 1) / 2 * spacing for count in size])
         target = self.config.target
-        nobody = len(points) + 1
-        labels = [*range(1, nobody), *[nobody] * len(ignored)]
-        places = np.concatenate([points, ignored])
-        mask = draw_mask(grid, places, labels, positive=target.positive, negative=target.negative)
-        mask[mask == nobody] = SHELL
-        return mask
+        labels = range(1, len(points) + 1)
+        return draw_mask(grid, points, labels, positive=target.positive, negative=target.negative)
 
 
 class EpochSampler(Sampler[int]):

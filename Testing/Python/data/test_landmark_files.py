@@ -16,7 +16,6 @@ from LandmarkDetectionLib.data.landmark_files import (
     LANDMARK_SUFFIXES,
     CoordinateSystem,
     Measurement,
-    is_landmark_path,
     read_landmarks,
     write_landmarks,
 )
@@ -403,4 +402,3 @@ def test_an_unwritable_folder_and_an_unknown_suffix(tmp_path: Path) -> None:
         write_landmarks(landmarks, tmp_path / "file" / "a.csv")
     with pytest.raises(InputError, match="must end in"):
         write_landmarks(landmarks, tmp_path / "a.xlsx")
-    assert is_landmark_path(Path("A.MRK.JSON")) and not is_landmark_path(Path("A.json"))

@@ -16,24 +16,45 @@ def make(folder: Path, *names: str) -> None:
 
 def test_a_file_is_a_case_of_its_name(tmp_path: Path) -> None:
     make(tmp_path, "Schädel 1.nii.gz")
-    assert [case.name for case in find_inputs(tmp_path / "Schädel 1.nii.gz")] == ["Schädel 1"]
+    assert [item.case.name for item in find_inputs(tmp_path / "Schädel 1.nii.gz")] == ["Schädel 1"]
 
 
 def test_a_folder_gives_its_images_without_their_masks(tmp_path: Path) -> None:
     make(tmp_path, "b.nii.gz", "a.nrrd", "b_mask.nii.gz", "lonely_mask.mha", "notes.txt")
-    assert [case.name for case in find_inputs(tmp_path)] == ["a", "b", "lonely_mask"]
+    assert [item.case.name for item in find_inputs(tmp_path)] == ["a", "b", "lonely_mask"]
 
 
 def test_a_folder_without_images_is_taken_for_dicom(tmp_path: Path) -> None:
     make(tmp_path / "series", "IM0001", "IM0002")
-    cases = find_inputs(tmp_path / "series")
+    cases = [item.case for item in find_inputs(tmp_path / "series")]
     assert [(case.name, case.image_path) for case in cases] == [("series", tmp_path / "series")]
 
 
-def test_a_split_gives_its_cases(tmp_path: Path) -> None:
-    (tmp_path / "test.csv").write_text("image_name,image_path\nx,images/x.nii.gz\n")
-    cases = find_inputs(tmp_path / "test.csv")
-    assert [(case.name, case.image_path) for case in cases] == [("x", tmp_path / "images" / "x.nii.gz")]
+def test_a_split_gives_its_cases_without_a_look_at_their_annotations(tmp_path: Path) -> None:
+    make(tmp_path / "images", "x.nii.gz")
+    (tmp_path / "test.csv").write_text(
+        "image_name,image_path,landmark_file_path\nx,images/x.nii.gz,nowhere.fcsv\n"
+    )
+    (item,) = find_inputs(tmp_path / "test.csv")
+    assert (item.case.name, item.case.image_path) == ("x", tmp_path / "images" / "x.nii.gz")
+    assert not item.problem
+
+
+def test_a_row_without_a_scan_or_with_a_name_of_another_has_a_problem_and_the_others_none(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, "x.nii.gz", "y.nii.gz")
+    (tmp_path / "test.csv").write_text("image_name,image_path\nx,x.nii.gz\nx,y.nii.gz\nz,\nw,gone.nii.gz\n")
+    problems = [item.problem for item in find_inputs(tmp_path / "test.csv")]
+    assert not problems[0]
+    assert "line 3" in problems[1] and "'x' stands already" in problems[1]
+    assert "line 4" in problems[2] and "image_path is empty" in problems[2]
+    assert "line 5" in problems[3] and "gone.nii.gz" in problems[3]
+
+
+def test_hidden_and_half_written_files_are_no_scans(tmp_path: Path) -> None:
+    make(tmp_path, "a.nii.gz", "._a.nii.gz", ".writing-x-b.nii.gz", ".writing-y-a_mask.nii.gz")
+    assert [item.case.name for item in find_inputs(tmp_path)] == ["a"]
 
 
 def test_two_scans_of_one_name_are_refused(tmp_path: Path) -> None:

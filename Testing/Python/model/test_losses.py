@@ -75,3 +75,23 @@ def test_a_batch_without_landmarks_does_not_outweigh_one_with() -> None:
 def test_is_zero_where_everything_is_ignored() -> None:
     logits, _ = example()
     assert focal_loss(logits, torch.full((2, 5, 6, 7), IGNORED)) == 0
+
+
+def test_classes_that_an_annotation_does_not_speak_of_take_no_part() -> None:
+    logits, classes = example()
+    classes[0][classes[0] == 2] = 0
+    known = torch.ones(2, 4, dtype=torch.bool)
+    known[0, 2] = False
+    logits.requires_grad_()
+    loss = focal_loss(logits, classes, known=known)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 2].abs().max() == 0 and logits.grad[1, 2].abs().max() > 0
+    without = focal_loss(logits[:1, [0, 1, 3]], classes[:1].where(classes[:1] != 3, 2))
+    torch.testing.assert_close(focal_loss(logits[:1], classes[:1], known=known[:1]), without)
+
+
+def test_where_all_classes_are_known_nothing_changes() -> None:
+    logits, classes = example()
+    known = torch.ones(2, 4, dtype=torch.bool)
+    assert focal_loss(logits, classes, known=known) == focal_loss(logits, classes)

@@ -28,7 +28,8 @@ def only(**changes: Any) -> AugmentationSection:
 
 def drawn(seed: int, sideways: Array | None = None, **changes: Any) -> SpatialTransform:
     rng = np.random.default_rng(seed)
-    return draw_transform(rng, only(**changes), centre=CENTRE, extent=EXTENT, sideways=sideways)
+    settings = only(**changes)
+    return draw_transform(rng, settings, point=CENTRE, place=np.zeros(3), extent=EXTENT, sideways=sideways)
 
 
 def angle(rotation: Array) -> float:
@@ -114,6 +115,17 @@ def test_a_mirrored_crop_is_turned_like_any_other(seed: int) -> None:
     mirrored = drawn(seed, sideways=sideways, rotation=180, shear=0.1, mirror=1)
     reflection = np.eye(3) - 2 * np.outer(sideways, sideways)
     np.testing.assert_allclose(reflection @ mirrored.matrix, straight.matrix, atol=1e-12)
+
+
+@given(SEEDS)
+def test_the_point_lies_where_the_crop_shall_show_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    point, place = rng.uniform(-50, 50, 3), rng.uniform(-0.4, 0.4, 3) * EXTENT
+    settings = only(rotation=180, scale=0.2, shear=0.1, mirror=0.5, elastic=1)
+    moved = draw_transform(
+        rng, settings, point=point, place=place, extent=EXTENT, sideways=np.array([0, 1.0, 0])
+    )
+    np.testing.assert_allclose(moved.to_scan(place[None])[0], point, atol=1e-9)
 
 
 def test_a_share_of_the_crops_is_mirrored_and_warped() -> None:

@@ -26,6 +26,7 @@ from LandmarkDetectionLib.training.plan import (
     Plan,
     _choose_epochs,
     _choose_rotation,
+    _count_crops,
     choose_network,
     design_for,
     make_plan,
@@ -95,8 +96,8 @@ def design(measures: Sequence[CaseMeasures], names: Sequence[str] = NUMBERED) ->
 def all_in_proportion(made: Design) -> None:
     """What holds at any size: radii, crops and warps in voxels of the grid."""
     spacing = made.image.spacing
-    assert made.target.positive == pytest.approx(3 * spacing, rel=0.01)
-    assert made.target.negative == pytest.approx(6 * spacing, rel=0.01)
+    assert made.target.positive == pytest.approx(2 * spacing, rel=0.01)
+    assert made.target.negative == pytest.approx(3 * spacing, rel=0.01)
     assert made.augmentation.elastic_spacing == pytest.approx(16 * spacing, rel=0.01)
     assert made.augmentation.elastic_amplitude == pytest.approx(3 * spacing, rel=0.01)
     assert all(size % 16 == 0 and 16 <= size <= 64 for size in made.sampling.crop)
@@ -106,7 +107,7 @@ def test_a_mouse_skull_keeps_its_voxels() -> None:
     made = design(measured(22, 0.2))
     assert made.image.spacing == 0.2
     assert made.sampling.crop == (64, 64, 64)
-    assert made.target.positive == 0.6
+    assert made.target.positive == 0.4
     all_in_proportion(made)
 
 
@@ -115,7 +116,7 @@ def test_a_human_head_gets_a_grid_of_a_millimetre_or_so(spacing: float) -> None:
     made = design(measured(250, spacing))
     assert 1.0 <= made.image.spacing <= 1.8
     assert made.sampling.crop == (64, 64, 64)
-    assert 3 <= made.target.positive <= 5.4
+    assert 2 <= made.target.positive <= 3.6
     all_in_proportion(made)
 
 
@@ -276,17 +277,21 @@ def test_every_choice_is_explained() -> None:
         assert key in reasons
 
 
-def test_a_gpu_and_more_cases_mean_more_crops_and_a_limit_of_hours_fewer() -> None:
-    def epochs(cases: int, device: str = "cpu", hours: float | None = None, seconds: float = 1.0) -> int:
-        return _choose_epochs(cases, 2, seconds, torch.device(device), hours)
+def test_a_gpu_more_cases_and_any_pose_mean_more_crops() -> None:
+    gpu = torch.device("cuda")
+    assert _count_crops(5, any_pose=False, device=CPU) == 2000, "2000 crops at least"
+    assert _count_crops(30, any_pose=False, device=CPU) == 6000
+    assert _count_crops(30, any_pose=True, device=CPU) == 12_000
+    assert _count_crops(30, any_pose=False, device=gpu) == 30_000
+    assert _count_crops(10_000, any_pose=False, device=CPU) == 20_000
 
-    assert epochs(5) == 20, "2000 crops at least"
-    assert epochs(30) == 45
-    assert epochs(10_000) == 200
-    assert epochs(30, "cuda") == 225
-    assert epochs(30, hours=0.5) == 36
-    assert epochs(30, hours=0.5, seconds=2.0) == 18
-    assert epochs(30, hours=0.0) == 1
+
+def test_a_limit_of_hours_means_fewer_epochs() -> None:
+    assert _choose_epochs(2250, seconds=1.0, hours=None) == 45
+    assert _choose_epochs(2250, seconds=1.0, hours=0.5) == 36
+    assert _choose_epochs(2250, seconds=2.0, hours=0.5) == 18
+    assert _choose_epochs(2250, seconds=1.0, hours=9.0) == 45
+    assert _choose_epochs(2250, seconds=1.0, hours=0.0) == 1
 
 
 def test_little_time_gets_the_small_network() -> None:
