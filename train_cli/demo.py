@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,7 @@ def run(
     real scans.
     """
     console = Console(quiet=quiet, json=json)
+    remove_last_demo(output)
     program = context.find_root().command
     for arguments in steps(output, cases=cases, minutes=minutes, device=device, seed=seed):
         console.say(f"\n$ train_cli {shlex.join(arguments)}")
@@ -51,6 +53,13 @@ def run(
     console.say("Slices through landmarks, truth and detection drawn:")
     for path in pictures:
         console.say(f"  {path}")
+
+
+def remove_last_demo(output: Path) -> None:
+    """Remove the run and the detections of an earlier demo: they belong to another plan."""
+    for folder, mark in ((output / "run", "config.yaml"), (output / "detections", "summary.csv")):
+        if (folder / mark).is_file():
+            shutil.rmtree(folder)
 
 
 def steps(output: Path, *, cases: int, minutes: float, device: str, seed: int) -> Iterator[list[str]]:

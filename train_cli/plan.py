@@ -41,7 +41,7 @@ def run(
         float | None,
         typer.Option(
             min=0.0,
-            help="Train for at most about this long on this machine.",
+            help="Train for at most about this long on this machine; validation comes on top.",
             show_default="what the data needs",
         ),
     ] = None,

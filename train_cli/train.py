@@ -42,7 +42,7 @@ def run(
         typer.Option(
             min=0,
             max=LARGEST_SEED,
-            help="The same seed gives the same result.",
+            help="On a CPU the same seed gives the same result.",
             show_default="the configuration's",
         ),
     ] = None,
@@ -51,8 +51,8 @@ def run(
 ) -> None:
     """Train a model and write it as a bundle to RUN/model.
 
-    Stopped at any moment, the same command goes on from the last epoch and
-    ends with the same model. RUN holds config.yaml, checkpoints/last.ckpt and
+    Stopped at any moment, the same command goes on from the last epoch. On a
+    CPU it ends with the same model, bit for bit. RUN holds config.yaml, checkpoints/last.ckpt and
     best.ckpt, metrics.csv, TensorBoard events and model/.
     """
     from LandmarkDetectionLib.training.config import read_config

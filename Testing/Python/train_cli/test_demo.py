@@ -1,0 +1,25 @@
+"""The demo, from start to end, where an earlier one lies already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from Testing.Python.train_cli.conftest import Run
+
+
+def test_the_demo_takes_the_place_of_an_earlier_one(run: Run, tmp_path: Path) -> None:
+    for stale in ("run/config.yaml", "detections/summary.csv", "detections/phantom_999.mrk.json"):
+        (tmp_path / stale).parent.mkdir(exist_ok=True)
+        (tmp_path / stale).write_text("of an earlier demo")
+    finished = run("demo", "--output", tmp_path, "--cases", 8, "--minutes", 0, "--device", "cpu", "--json")
+    assert finished.code == 0, finished.err
+    markups = finished.json["markups"]
+    assert len(markups) == len(finished.json["pictures"]) == 2
+    assert all(Path(path).is_file() for path in (*markups, *finished.json["pictures"]))
+    assert not any("phantom_999" in path for path in markups)
+    metrics = json.loads(Path(finished.json["metrics"]).read_text())
+    assert metrics["n_cases"] == 2 and metrics["n_landmarks"] == 16
+    assert (tmp_path / "run/model/model.json").is_file()
