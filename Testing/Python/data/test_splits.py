@@ -151,3 +151,9 @@ def test_each_fold_has_a_folder(tmp_path: Path) -> None:
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.csv")) == [
         f"fold_{fold}/{part}.csv" for fold in range(3) for part in ("test", "train", "val")
     ]
+
+
+def test_folds_of_before_do_not_stay_behind(tmp_path: Path) -> None:
+    write_folds(k_folds(make_cases([1] * 9), folds=4, seed=0), tmp_path)
+    write_folds(k_folds(make_cases([1] * 9), folds=2, seed=0), tmp_path)
+    assert {path.parent.name for path in tmp_path.rglob("*.csv")} == {"fold_0", "fold_1"}

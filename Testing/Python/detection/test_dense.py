@@ -16,6 +16,7 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.dense import (
     DenseSettings,
+    _read_peak,
     classify_voxels,
     connected_parts,
     find_landmarks,
@@ -129,6 +130,16 @@ def test_the_largest_part_wins_over_a_stray_voxel() -> None:
     volume = balls(Frame(size=(30, 27, 23)), CENTRES, 3.0)
     volume.voxels[1, 1, 28] = LEVELS[0]
     assert np.linalg.norm(positions(volume)[0] - CENTRES[0]) < 0.35
+
+
+def test_an_uncertain_landmark_is_where_its_peak_is() -> None:
+    volume = Volume(np.zeros((8, 8, 8), np.float32), Frame(size=(8, 8, 8)))
+    voxels = np.ravel_multi_index(([1] * 9 + [6], [1] * 9 + [5], [*range(8), 0, 4]), (8, 8, 8))
+    voxels[8] = 0
+    probability = np.array([0.15] * 9 + [0.25], np.float32)
+    peak = _read_peak(np.asarray(voxels), probability, volume, DenseSettings((16, 16, 16)))
+    np.testing.assert_allclose(peak.position, (4, 5, 6))
+    assert peak.probability == pytest.approx(0.25)
 
 
 def test_a_landmark_that_is_not_there_has_no_position() -> None:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from LandmarkDetectionLib.data.cases import case_landmarks, read_split
+from LandmarkDetectionLib.data.cases import Case, case_landmarks, read_split, write_split
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.landmark_files import write_landmarks
+from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import mask_centres, read_mask
 from LandmarkDetectionLib.data.table import read_table
-from LandmarkDetectionLib.data.volume import read_volume
+from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
 from LandmarkDetectionLib.detection.results import CaseDetections, Detection, write_case
 from train_cli.app import app, main
 
@@ -255,6 +258,73 @@ def test_evaluate_counts_a_case_without_detections_as_missed(
     assert finished.json["missed"] == truth.present.sum()
 
 
+def test_evaluate_needs_no_images(run: Run, data_set: Path, tmp_path: Path) -> None:
+    detect_perfectly(data_set / "cases.csv", tmp_path / "detections")
+    (tmp_path / "detections/phantom_003.csv").unlink()
+    for image in (data_set / "images").iterdir():
+        image.unlink()
+    flags = ("--detections", tmp_path / "detections", "--output", tmp_path / "e", "--json")
+    finished = run("evaluate", data_set / "cases.csv", *flags)
+    assert finished.json["n_cases"] == 5 and finished.json["missed"] > 0
+
+
+def test_columns_of_the_persons_own_go_through_masks_to_the_split(
+    run: Run, data_set: Path, tmp_path: Path
+) -> None:
+    cases = data_set / "cases.csv"
+    lines = cases.read_text().splitlines()
+    patients = [" patient", "p1", "p1", "p2", "p3", "p3"]
+    cases.write_text("\n".join(f"{line},{patient}" for line, patient in zip(lines, patients, strict=True)))
+    assert run("masks", cases, "--output", tmp_path / "masks").code == 0
+    assert [case.other["patient"] for case in read_split(tmp_path / "masks/cases.csv", supervised=True)] == (
+        patients[1:]
+    )
+    finished = run(
+        *("split", tmp_path / "masks/cases.csv", "--output", tmp_path / "s"),
+        *("--group", "patient", "--folds", "3", "--val", "0"),
+    )
+    assert finished.code == 0, finished.err
+    groups = [
+        {case.group for case in read_split(path, supervised=True)} for path in tmp_path.glob("s/*/test.csv")
+    ]
+    assert sorted(groups, key=sorted) == [{"p1"}, {"p2"}, {"p3"}]
+
+
+def test_masks_of_axes_that_are_not_at_right_angles_are_nrrd(
+    run: Run, data_set: Path, tmp_path: Path
+) -> None:
+    (case, *_) = read_split(data_set / "cases.csv", supervised=True)
+    volume = read_volume(case.image_path)
+    sheared = np.array(volume.frame.direction)
+    sheared[:, 2] += 0.2 * sheared[:, 1]
+    frame = Frame(
+        size=volume.frame.size, origin=volume.frame.origin, spacing=volume.frame.spacing, direction=sheared
+    )
+    write_volume(Volume(volume.voxels, frame), tmp_path / "tilted.nrrd")
+    write_landmarks(LandmarkSet(["Nasion"], frame.centre[None]), tmp_path / "tilted.mrk.json")
+    case = Case("tilted", tmp_path / "tilted.nrrd", tmp_path / "tilted.mrk.json")
+    write_split([case], tmp_path / "cases.csv")
+    assert run("masks", tmp_path / "cases.csv", "--output", tmp_path / "m").code == 0
+    mask = read_mask(tmp_path / "m/tilted_mask.nrrd")
+    assert mask.frame.agrees_with(frame, tolerance=1e-3)
+    assert run("check", tmp_path / "m/cases.csv", "--json").json["errors"] == 0
+
+
+def test_check_is_not_silent_about_errors_when_quiet(run: Run, data_set: Path) -> None:
+    (data_set / "images/phantom_003.nii.gz").unlink()
+    finished = run("check", data_set / "cases.csv", "--quiet")
+    assert (finished.code, finished.out) == (2, "")
+    assert "error: " in finished.err and "phantom_003.nii.gz" in finished.err
+
+
+def test_json_says_what_failed_where_everything_did(run: Run, data_set: Path, tmp_path: Path) -> None:
+    for image in (data_set / "images").iterdir():
+        image.write_bytes(b"damaged")
+    finished = run("masks", data_set / "cases.csv", "--output", tmp_path / "m", "--json")
+    assert finished.code == 2
+    assert len(finished.json["failed"]) == 5
+
+
 @pytest.mark.parametrize("flags", [["--json"], ["--quiet"], ["--json", "--quiet"]])
 def test_standard_output_holds_json_or_nothing(
     run: Run, data_set: Path, tmp_path: Path, flags: list[str]
@@ -300,8 +370,6 @@ def test_ctrl_c_ends_with_130(data_set: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_the_commands_agree_on_a_data_set_of_masks_only(run: Run, data_set: Path, tmp_path: Path) -> None:
     """Masks as exported, without landmark files, can be split and checked."""
-    from LandmarkDetectionLib.data.cases import write_split
-
     run("masks", data_set / "cases.csv", "--output", tmp_path / "masks")
     cases = read_split(tmp_path / "masks/cases.csv", supervised=True)
     write_split([replace(case, landmark_path=None) for case in cases], tmp_path / "masks/only.csv")

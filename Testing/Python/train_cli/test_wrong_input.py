@@ -261,6 +261,9 @@ def write_empty_detections(split: Path, folder: Path) -> None:
             ("evaluate", "CASES", "--detections", "OUT", "--output", "OUT", "--radii", "2;3"),
             ["2;3", "commas"],
         ),
+        (("cases", "IMAGES", "--output", "OUT", "--landmarks", "none"), ["none", "folder"]),
+        (("cases", "IMAGES", "--landmarks", "MARKS", "--output", "IMAGES"), ["images", "another name"]),
+        (("masks", "CASES", "--output", "DATA"), ["overwritten", "another folder"]),
         (("check", "CASES", "--device", "gpu"), ["--device gpu", "cuda:0"]),
         (("phantom", "OUT", "--cases", "1", "--spacing", "0"), ["spacing", "0.2"]),
     ],
@@ -268,9 +271,28 @@ def write_empty_detections(split: Path, folder: Path) -> None:
 def test_a_wrong_flag_is_named_with_what_it_may_be(
     run: Run, data_set: Path, arguments: tuple[str, ...], words: list[str]
 ) -> None:
-    places = {"CASES": str(data_set / "cases.csv"), "OUT": str(data_set / "out")}
+    places = {
+        "CASES": str(data_set / "cases.csv"),
+        "OUT": str(data_set / "out"),
+        "DATA": str(data_set),
+        "IMAGES": str(data_set / "images"),
+        "MARKS": str(data_set / "landmarks"),
+    }
     sentence = only_sentence(run(*(places.get(word, word) for word in arguments)))
     assert [word for word in words if word not in sentence] == [], sentence
+
+
+def test_a_landmark_table_that_is_not_utf8_is_named(run: Run, data_set: Path) -> None:
+    (data_set / "landmarks.csv").write_bytes("name,label\nSchädel,1\n".encode("latin-1"))
+    for command in ("check", "masks", "split"):
+        flags = () if command == "check" else ("--output", data_set / "out")
+        sentence = only_sentence(run(command, data_set / "cases.csv", *flags, "--quiet"))
+        assert "landmarks.csv" in sentence and "UTF-8" in sentence
+
+
+def test_a_seed_that_is_too_large_is_refused_at_once(run: Run, data_set: Path) -> None:
+    finished = run("plan", data_set / "cases.csv", "--seed", "20261125120000")
+    assert finished.code == 2 and "--seed" in finished.err and "Traceback" not in finished.err
 
 
 def test_a_missing_option_ends_with_2_and_no_traceback(run: Run, data_set: Path) -> None:

@@ -337,6 +337,29 @@ def test_a_folder_counts_by_all_its_files(tmp_path: Path) -> None:
     assert content_digest(folder / "1.dcm") != first
 
 
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("scan.mhd", "NDims = 3\nElementDataFile = voxels.raw\n"),
+        ("scan.nhdr", "NRRD0004\ndata file: voxels.raw\n"),
+    ],
+)
+def test_a_header_counts_with_its_voxels(tmp_path: Path, name: str, header: str) -> None:
+    (tmp_path / name).write_text(header)
+    (tmp_path / "voxels.raw").write_bytes(b"one")
+    first = content_digest(tmp_path / name)
+    (tmp_path / "voxels.raw").write_bytes(b"two")
+    assert content_digest(tmp_path / name) != first
+
+
+def test_what_an_annotation_does_not_speak_of_is_unknown(split: Path, cache: Path) -> None:
+    path = split.parent / "landmarks" / "case 0.mrk.json"
+    write_landmarks(LandmarkSet(["ear", "nose"], np.array([[np.nan] * 3, [1.0, 2, 3]])), path)
+    known = {case.name: case.known.tolist() for case in prepare_split(split, TABLE, PREPARATION, cache).cases}
+    assert known["case 0"] == [True, False, True], "absent is known"
+    assert known["case 1"] == [True, True, True]
+
+
 def test_the_table_is_the_one_that_is_given(split: Path, cache: Path) -> None:
     given = LandmarkTable((Landmark("nose", 1), Landmark("chin", 2), Landmark("ear", 3, group="side")))
     write_table(given, split.parent / "mine.csv")

@@ -1,5 +1,6 @@
 """A whole training run on a data set of three cases."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,12 +15,14 @@ import pytest
 import torch
 
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
+from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.model.bundle import load_bundle
 from LandmarkDetectionLib.training.checkpoints import summarise
 from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
-from LandmarkDetectionLib.training.loop import precision_of, train
+from LandmarkDetectionLib.training.loop import _processes, precision_of, train
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -142,6 +145,71 @@ def test_another_configuration_in_the_same_run_folder_is_refused(
     train(a_config, tmp_path / "run", device=CPU)
     with pytest.raises(InputError, match="another configuration"):
         train(changed(a_config, loss={"gamma": 1.0}), tmp_path / "run", device=CPU)
+
+
+def test_a_run_whose_landmarks_have_been_corrected_since_is_refused(
+    a_config: TrainingConfig, tmp_path: Path
+) -> None:
+    train(a_config, tmp_path / "run", device=CPU)
+    corrected = read_landmarks(tmp_path / "train0.mrk.json")
+    write_landmarks(LandmarkSet(corrected.names, corrected.positions + 1), tmp_path / "train0.mrk.json")
+    with pytest.raises(InputError, match="training cases have changed"):
+        train(a_config, tmp_path / "run", device=CPU)
+
+
+def test_a_run_that_was_refused_leaves_its_folder_free(a_config: TrainingConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fp16"):
+        train(changed(a_config, training={"precision": "fp16"}), tmp_path / "run", device=CPU)
+    assert train(changed(a_config, training={"epochs": 1}), tmp_path / "run", device=CPU).is_dir()
+
+
+def test_validation_cases_without_landmarks_are_refused(a_config: TrainingConfig, tmp_path: Path) -> None:
+    for path in tmp_path.glob("val*.mrk.json"):
+        landmarks = read_landmarks(path)
+        write_landmarks(LandmarkSet(landmarks.names, landmarks.positions * np.nan), path)
+    with pytest.raises(InputError, match=r"val\.csv: no validation case has a landmark"):
+        train(a_config, tmp_path / "run", device=CPU)
+
+
+def test_two_landmarks_make_a_model(a_config: TrainingConfig, tmp_path: Path) -> None:
+    for path in tmp_path.glob("*.mrk.json"):
+        landmarks = read_landmarks(path)
+        write_landmarks(LandmarkSet(landmarks.names[:2], landmarks.positions[:2]), path)
+    bundle = train(changed(a_config, training={"epochs": 1}), tmp_path / "run", device=CPU)
+    assert load_bundle(bundle).table.names == ("bright", "dark")
+    assert load_detector(bundle, CPU).detect(read_volume(tmp_path / "val0.nii.gz"))
+
+
+def test_a_model_that_finds_nothing_yet_has_a_description_in_plain_json(
+    a_config: TrainingConfig, tmp_path: Path
+) -> None:
+    strict = changed(a_config, training={"epochs": 1}, detection={"threshold": 0.999, "uncertain": 0.999})
+    bundle = train(strict, tmp_path / "run", device=CPU)
+    text = (bundle / "model.json").read_text(encoding="utf-8")
+    assert json.loads(text)["metrics"]["validation"]["val_mre_mm"] is None
+    assert "NaN" not in text
+
+
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [
+        ({}, (1, 1)),
+        ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}, (2, 3)),
+        (
+            {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "x", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2"},
+            (4, 2),
+        ),
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "bash"}, (1, 1)),
+    ],
+)
+def test_processes_are_those_that_torchrun_or_slurm_started(
+    monkeypatch: pytest.MonkeyPatch, started: dict[str, str], expected: tuple[int, int]
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("SLURM", "LOCAL_WORLD", "WORLD_SIZE"))]:
+        monkeypatch.delenv(name)
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    assert _processes() == expected
 
 
 def test_a_fold_validates_on_what_it_does_not_train_on(a_config: TrainingConfig, tmp_path: Path) -> None:
