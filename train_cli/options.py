@@ -28,26 +28,17 @@ def check_device_name(name: str) -> str:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `--device` means on this machine; auto is the first GPU, or the CPU without one.
+    """The device that `--device` means on this machine.
 
     Raises:
         InputError: if this machine has no such device.
     """
-    import torch
+    from LandmarkDetectionLib.detection import devices
 
-    check_device_name(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count == 0:
-            raise InputError(
-                f"--device {name}: PyTorch finds no NVIDIA GPU on this machine; use --device cpu."
-            )
-        if device.index is not None and device.index >= count:
-            raise InputError(f"--device {name}: this machine has {count} GPU; the last is cuda:{count - 1}.")
-    return device
+    try:
+        return devices.resolve_device(check_device_name(name))
+    except InputError as error:
+        raise InputError(f"--device {error}") from error
 
 
 Device = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +67,15 @@ class Frame:
         )
 
     __hash__ = None  # type: ignore[assignment]  # a value of arrays: compare, do not hash
+
+    def as_numbers(self) -> dict[str, list[Any]]:
+        """What `Frame(**numbers)` makes an equal frame of, in lists for JSON."""
+        return {
+            "size": list(self.size),
+            "origin": self.origin.tolist(),
+            "spacing": self.spacing.tolist(),
+            "direction": self.direction.tolist(),
+        }
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.model.vnet import STRIDE
 
@@ -142,15 +143,6 @@ def _probabilities(network: nn.Module, window: Tensor) -> Tensor:
     ):
         logits = network(window.contiguous(memory_format=torch.channels_last_3d))
     return torch.softmax(logits[0].float(), dim=0)[1:]
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
 
 
 def _likely_voxels(

@@ -135,7 +135,7 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
         volume = preparation(read_volume(case.image_path))
         with replacing(voxels_path) as temporary, temporary.open("wb") as stream:
             np.save(stream, volume.voxels.astype(np.float16))
-        write_text(frame_path, json.dumps(_frame_to_json(volume.frame)))
+        write_text(frame_path, json.dumps(volume.frame.as_numbers()))
     return {
         "name": case.name,
         "group": case.group,
@@ -229,12 +229,3 @@ def _state(path: Path) -> list[int]:
     """Size and time of a file; of several that make a scan, the sum and the latest."""
     stats = [item.stat() for item in files_of(path)]
     return [sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
-
-
-def _frame_to_json(frame: Frame) -> dict[str, Any]:
-    return {
-        "size": list(frame.size),
-        "origin": frame.origin.tolist(),
-        "spacing": frame.spacing.tolist(),
-        "direction": frame.direction.tolist(),
-    }

@@ -28,7 +28,7 @@ from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape import mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.calibrate import calibrate
-from LandmarkDetectionLib.detection.dense import has_bf16
+from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
 from LandmarkDetectionLib.training.allocator import keep_freed_memory
 from LandmarkDetectionLib.training.cache import (

@@ -18,7 +18,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.shape import clear_symmetry, fit_robustly, mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
-from LandmarkDetectionLib.detection.dense import has_bf16
+from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 from LandmarkDetectionLib.training.allocator import keep_freed_memory

@@ -1,0 +1,57 @@
+"""Where the networks can run on this machine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from LandmarkDetectionLib.data.errors import InputError
+
+
+class ComputeDevice(NamedTuple):
+    """A place to compute: `cpu` or `cuda:0`, .., and its name for people."""
+
+    identifier: str
+    name: str
+
+
+def list_devices() -> tuple[ComputeDevice, ...]:
+    """The GPUs of this machine by name, and the CPU."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [ComputeDevice(f"cuda:{number}", torch.cuda.get_device_name(number)) for number in range(count)]
+    return *gpus, ComputeDevice("cpu", "CPU")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:i` means here; auto is the first GPU, or else the CPU.
+
+    Raises:
+        InputError: if this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise InputError(f"{name}: PyTorch finds no NVIDIA GPU on this machine; use cpu.")
+        if device.index is not None and device.index >= count:
+            raise InputError(f"{name}: this machine has {count} GPU; the last is cuda:{count - 1}.")
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a GPU, or this machine, has too little memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
