@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +22,9 @@ from LandmarkDetectionLib.model.bundle import (
     load_bundle,
     load_weights,
 )
-from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
+from LandmarkDetectionLib.model.vnet import STRIDE, VNet, VNetSettings
+
+_SMALLEST_WINDOW = 32
 
 
 class Detector(Protocol):
@@ -30,6 +34,10 @@ class Detector(Protocol):
 
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         """All landmarks of the bundle, in its order, in the world of the volume."""
+        ...
+
+    def in_smaller_pieces(self) -> Detector | None:
+        """The same detector, needing less memory at a time; None where there is nothing smaller."""
         ...
 
 
@@ -85,6 +93,15 @@ class DenseDetector:
         return tuple(
             self._judge(name, peak) for name, peak in zip(self.bundle.table.names, peaks, strict=True)
         )
+
+    def in_smaller_pieces(self) -> DenseDetector | None:
+        """Windows of half the edge; what the network sees at once becomes smaller too."""
+        if min(self.settings.window) < 2 * _SMALLEST_WINDOW:
+            return None
+        smaller = copy.copy(self)
+        x, y, z = (edge // 2 // STRIDE * STRIDE for edge in self.settings.window)
+        smaller.settings = replace(self.settings, window=(x, y, z))
+        return smaller
 
     def _judge(self, name: str, peak: Peak) -> Detection:
         if peak.probability < self.settings.uncertain:

@@ -153,6 +153,15 @@ print("loaded:", sorted(heavy & sys.modules.keys()))
     assert run_python("-c", code).splitlines()[-1] == "loaded: []"
 
 
+def test_the_panel_speaks_with_its_worker_without_loading_what_detects() -> None:
+    code = """
+import sys
+import LandmarkDetectionLib.worker.protocol
+print("loaded:", sorted({"torch", "SimpleITK", "safetensors"} & sys.modules.keys()))
+"""
+    assert run_python("-c", code).splitlines()[-1] == "loaded: []"
+
+
 def test_slicer_packages_every_file_of_the_library() -> None:
     listed = re.findall(
         r"^\s+(\S+\.py)$", (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8"), re.MULTILINE
