@@ -1,0 +1,1 @@
+"""Between Slicer's scene (MRML, RAS) and the library (LPS)."""
