@@ -46,11 +46,12 @@ def show_detections(
     places = {name: _world_position(markups, _row(markups, name)) for name in kept}
     modified = markups.StartModify()
     markups.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    for name, place in places.items():
+        markups.SetNthControlPointPositionWorld(_row(markups, name), *place)
     for detection in detections:
-        row = _row(markups, detection.name)
         if detection.name in kept:
-            markups.SetNthControlPointPositionWorld(row, *places[detection.name])
             continue
+        row = _row(markups, detection.name)
         _show(detection, markups, row, visible=show_uncertain or detection.status != "uncertain")
         detected[detection.name] = _ras(detection).tolist() if detection.present else None
     markups.SetAttribute(_DETECTED, json.dumps(detected))

@@ -161,7 +161,8 @@ def test_a_second_detection_moves_its_points_and_keeps_those_of_a_person(
     a_markups_node.SetNthControlPointPosition(rows["moved"], 1, 2, 3)
     a_markups_node.SetNthControlPointLocked(rows["locked"], True)
     a_markups_node.SetNthControlPointPosition(rows["lambda"], 4, 5, 6)
-    stays = {name: world(a_markups_node, name) for name in ("moved", "locked", "lambda")}
+    a_markups_node.AddControlPoint(vtk.vtkVector3d(7, 8, 9), "a person's own")
+    stays = {name: world(a_markups_node, name) for name in ("moved", "locked", "lambda", "a person's own")}
     under(a_transform_node, a_volume_node)
     again = [found(item.name, (4, 4, 4)) for item in detections]
     assert set(show_detections(again, a_markups_node, a_volume_node)) == set(stays)
@@ -170,7 +171,7 @@ def test_a_second_detection_moves_its_points_and_keeps_those_of_a_person(
     np.testing.assert_allclose(
         world(a_markups_node, "nasion"), world_of_voxel(a_volume_node, (4, 4, 4)), atol=1e-6
     )
-    assert a_markups_node.GetNumberOfControlPoints() == 5
+    assert a_markups_node.GetNumberOfControlPoints() == 6
 
 
 def test_a_landmark_that_is_gone_becomes_missing_and_one_that_comes_is_placed(
