@@ -133,7 +133,7 @@ def test_several_processes_train_one_model_and_one_speaks(trained: Path) -> None
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "train_cli"]
     train = ["train", trained / "config.yaml", "--output", trained / "shared", "--device", "cpu", *SMALL]
     finished = subprocess.run(
-        [*torchrun, *map(str, train), "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*torchrun, *map(str, train), "--json"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
     )
     assert finished.returncode == 0, finished.stderr
     assert Path(json.loads(finished.stdout)["bundle"]) == trained / "shared/model"
