@@ -244,6 +244,21 @@ def test_summary_counts_a_missed_landmark_as_the_cap() -> None:
     assert summary["val_score"] == pytest.approx((0.5 + 4 + 4) / 3)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the test below does it for real")
+def test_checkpoints_with_the_tensors_of_a_gpu_go_on_where_there_is_none(
+    a_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a GPU differs in one thing: every tensor is marked to belong on `cuda:0`."""
+    with monkeypatch.context() as gpu:
+        gpu.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
+        first = train(a_config, tmp_path / "run", device=CPU)
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=False)
+    weights = (first / "weights.safetensors").read_bytes()
+    again = train(a_config, tmp_path / "run", device=CPU)
+    assert (again / "weights.safetensors").read_bytes() == weights
+
+
 @pytest.mark.gpu
 def test_checkpoints_and_bundles_pass_between_gpu_and_cpu(a_config: TrainingConfig, tmp_path: Path) -> None:
     gpu = torch.device("cuda:0")
