@@ -77,9 +77,10 @@ def describe(
 ) -> None:
     """Train on annotated 3D scans and find their landmarks in new ones.
 
-    [bold]check[/bold] the cases, draw their [bold]masks[/bold], [bold]split[/bold] them for training,
-    validation and test, [bold]evaluate[/bold] what a model detects.
-    [bold]phantom[/bold] makes synthetic cases to try all of it.
+    In this order: list the [bold]cases[/bold], [bold]check[/bold] them, draw their [bold]masks[/bold],
+    [bold]split[/bold] them, [bold]plan[/bold], [bold]train[/bold], [bold]detect[/bold],
+    [bold]evaluate[/bold]. [bold]phantom[/bold] makes synthetic cases to try all of it, [bold]demo[/bold]
+    does all of it on them.
 
     Exit codes: 0 done; 2 the input is wrong, and one sentence says what to do;
     1 a fault of the program.

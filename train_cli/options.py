@@ -55,6 +55,7 @@ Seed = Annotated[
     int,
     typer.Option(
         "--seed",
+        metavar="N",
         min=0,
         max=LARGEST_SEED,
         help="The same seed gives the same result.",

@@ -27,7 +27,7 @@ def run(
     val: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[VAL.csv]", help="The validation cases; they choose the best epoch.", show_default=False
+            metavar="VAL.csv", help="The validation cases; they choose the best epoch.", show_default=False
         ),
     ] = None,
     output: Annotated[Path, typer.Option(metavar="config.yaml", help="The configuration to write.")] = Path(
@@ -40,6 +40,7 @@ def run(
     hours: Annotated[
         float | None,
         typer.Option(
+            metavar="HOURS",
             min=0.0,
             help="Train for at most about this long on this machine; validation comes on top.",
             show_default="what the data needs",

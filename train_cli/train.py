@@ -40,6 +40,7 @@ def run(
     seed: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=0,
             max=LARGEST_SEED,
             help="On a CPU the same seed gives the same result.",
