@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from LandmarkDetectionLib.data.errors import InputError
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NAME = "demo"
 CASES = 32
 MINUTES = 3.0
 
@@ -56,10 +58,18 @@ def run(
 
 
 def remove_last_demo(output: Path) -> None:
-    """Remove the run and the detections of an earlier demo: they belong to another plan."""
-    for folder, mark in ((output / "run", "config.yaml"), (output / "detections", "summary.csv")):
-        if (folder / mark).is_file():
-            shutil.rmtree(folder)
+    """Remove the run and the detections of an earlier demo: they belong to another plan.
+
+    Raises:
+        InputError: if the run in the folder is not a demo's.
+    """
+    saved = output / "run" / "config.yaml"
+    if not saved.is_file():
+        return
+    if f"\nname: {NAME} " not in saved.read_text(encoding="utf-8"):
+        raise InputError(f"{output}: a run that is not a demo's lies in it; give another --output.")
+    shutil.rmtree(output / "run")
+    shutil.rmtree(output / "detections", ignore_errors=True)
 
 
 def steps(output: Path, *, cases: int, minutes: float, device: str, seed: int) -> Iterator[list[str]]:
@@ -84,7 +94,7 @@ def steps(output: Path, *, cases: int, minutes: float, device: str, seed: int) -
         ],
         ["check", splits / "train.csv", splits / "val.csv", splits / "test.csv"],
         [
-            *("plan", splits / "train.csv", splits / "val.csv", "--output", config, "--name", "demo"),
+            *("plan", splits / "train.csv", splits / "val.csv", "--output", config, "--name", NAME),
             *("--hours", f"{minutes / 60:.4f}", *computing),
         ],
         ["train", config, "--output", run_folder, *computing],

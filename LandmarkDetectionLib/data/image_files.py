@@ -59,9 +59,25 @@ def files_of(path: Path) -> list[Path]:
     if not path.name.lower().endswith((".mhd", ".nhdr")):
         return [path]
     named = re.search(r"^(?:ElementDataFile\s*=|data ?file\s*:)(.*)\Z", _text_header(path), _DATA_FILE_FLAGS)
-    words = named[1].split("\n") if named else []
-    files = [path.parent / word.strip() for word in words if word.strip()]
-    return [path, *(item for item in files if item.is_file())]
+    first, *rest = [line.strip() for line in named[1].splitlines()] if named else [""]
+    names = rest if first.upper().startswith("LIST") else _numbered(first)
+    return [path, *(path.parent / name for name in names if name and _is_file(path.parent / name))]
+
+
+def _numbered(name: str) -> list[str]:
+    """The files of a header's `slice%03d.raw 1 50 1`, or the one file that it names."""
+    pattern = re.fullmatch(r"(.*%\d*d.*?)\s+(-?\d+)\s+(-?\d+)(?:\s+([1-9]\d*))?(?:\s+\d+)?", name)
+    if pattern is None:
+        return [name]
+    first, last, step = int(pattern[2]), int(pattern[3]), int(pattern[4] or 1)
+    return [pattern[1] % number for number in range(first, last + 1, step)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long to be one
+        return False
 
 
 def check_file(path: Path) -> None:

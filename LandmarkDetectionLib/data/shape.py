@@ -203,7 +203,7 @@ def clear_symmetry(names: Sequence[str], shape: ArrayLike) -> Symmetry | None:
     except ValueError:
         return None
     known = _known(points)
-    if _pairs_by_name(names):
+    if any(known[row] and known[partner] for row, partner in _pairs_by_name(names).items()):
         return symmetry
     paired = np.mean([row != partner for row, partner in enumerate(symmetry.order) if known[row]])
     size = float(np.sqrt(np.nanvar(points, axis=0).sum()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def write_folds(folds: Sequence[Parts], folder: Path, table: LandmarkTable | Non
     The split files of further folds, left by an earlier division, are removed.
     """
     for stale in Path(folder).glob("fold_*"):
-        if stale.name not in {f"fold_{number}" for number in range(len(folds))}:
+        number = re.fullmatch(r"fold_(\d+)", stale.name)
+        if number and int(number[1]) >= len(folds) and stale.is_dir():
             write_splits(dict.fromkeys(PARTS, ()), stale)
     return [
         path

@@ -35,7 +35,7 @@ def focal_loss(
     Returns:
         A scalar; zero where every voxel is ignored.
     """
-    if known is not None and not known.all():
+    if known is not None and (known.is_cuda or not known.all()):
         logits = logits.masked_fill(~known[..., *[None] * (logits.dim() - 2)], -torch.inf)
     with torch.autocast(device_type=logits.device.type, enabled=False):
         scores = logits.movedim(1, -1).reshape(-1, logits.shape[1]).float()

@@ -16,6 +16,8 @@ class GroupNorm(nn.GroupNorm):
         """Normalised features (B, C, ...)."""
         if input.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(input)
+        if not input.is_contiguous(memory_format=torch.channels_last_3d):
+            input = input.contiguous()
         normalised: Tensor = _ContiguousBackward.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, self.num_groups, self.eps
         )

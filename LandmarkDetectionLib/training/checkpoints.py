@@ -37,7 +37,7 @@ class EpochEnd(Checkpoint):
     Args:
         run: the run folder.
         cap: what a missed landmark, or an error beyond it, counts in the score, mm.
-        data: digest of the training cases; a run goes on only with the same.
+        data: digest of all cases; a run goes on only with the same.
     """
 
     def __init__(self, run: Path, cap: float, data: str) -> None:
@@ -60,9 +60,9 @@ class EpochEnd(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["data"] != self.data:
+        if state_dict.get("data") != self.data:
             raise InputError(
-                f"{self.run}: the training cases have changed since this run was started; "
+                f"{self.run}: the cases have changed since this run was started; "
                 "give another --output to train on them as they are now."
             )
         for name, value in state_dict.items():

@@ -15,7 +15,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
@@ -91,7 +91,8 @@ def train(
     data = prepare(config, progress=progress)
     L.seed_everything(config.training.seed, verbose=False)
     module = DenseTraining(config, len(data.table), data.validation)
-    epoch_end = EpochEnd(run, cap=_CAP_VOXELS * config.image.spacing, data=data.fingerprint)
+    seen = digest_of((*data.training, *data.validation))
+    epoch_end = EpochEnd(run, cap=_CAP_VOXELS * config.image.spacing, data=seen)
     trainer = make_trainer(config, run, device, [*callbacks, epoch_end])
     _claim_run_folder(config, run)
     last = run / "checkpoints" / "last.ckpt"
@@ -127,7 +128,18 @@ def prepare(config: TrainingConfig, *, progress: CasesProgress = iter) -> Traini
             f"{config.data.val or config.data.train}: no validation case has a landmark that is in its scan; "
             "validate on other cases, or on none."
         )
+    _check_annotations(fit_cases, table, config.data.train)
     return TrainingData(table, fit_cases, held_out, fingerprint=digest_of(fit_cases))
+
+
+def _check_annotations(cases: Sequence[PreparedCase], table: LandmarkTable, where: Path) -> None:
+    """Refuse a landmark that no training case speaks of: nothing would be learnt about it."""
+    known = np.any([case.known for case in cases], axis=0)
+    if not known.all():
+        names = ", ".join(np.array(table.names)[~known])
+        raise InputError(
+            f"{where}: no training case speaks of {names}; annotate it, or take it out of the landmark table."
+        )
 
 
 def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callbacks: list[Any]) -> L.Trainer:
@@ -144,7 +156,7 @@ def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callba
         gradient_clip_val=training.gradient_clip or None,
         logger=TensorBoardLogger(save_dir=run, name="", version="tensorboard"),
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if processes * machines == 1 else [])],
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -159,9 +171,12 @@ def _processes() -> tuple[int, int]:
     if "LOCAL_WORLD_SIZE" in started:
         here = int(started["LOCAL_WORLD_SIZE"])
         return here, int(started["WORLD_SIZE"]) // here
-    if SLURMEnvironment.detect() and "SLURM_NTASKS_PER_NODE" in started:
-        return int(started["SLURM_NTASKS_PER_NODE"]), int(started["SLURM_NNODES"])
-    return 1, 1
+    tasks, machines = (int(started.get(f"SLURM_STEP_NUM_{what}", 1)) for what in ("TASKS", "NODES"))
+    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in started:
+        raise InputError(
+            f"Slurm started {tasks} tasks by --ntasks: say --ntasks-per-node, a task for each GPU of a node."
+        )
+    return tasks // machines, machines
 
 
 @contextmanager
@@ -267,5 +282,6 @@ def _check_run_folder(config: TrainingConfig, run: Path) -> None:
 
 def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
     make_folder(run / "checkpoints")
+    _check_run_folder(config, run)
     if not (run / "config.yaml").is_file():
         write_config(config, run / "config.yaml", header="The configuration of this run, as it was started.")

@@ -86,10 +86,10 @@ class CropDataset(Dataset[Crop]):
         """What the labels mean in a mirrored scan, and which of them are known.
 
         A landmark of one side that has no counterpart lies, in a mirrored scan, where its unmarked twin was:
-        nobody knows where that is.
+        nobody knows where that is. Where it is absent, its side is not known either.
         """
         unpaired = np.array(self.mirrored_order) == np.arange(len(positions))
-        alone = unpaired & (plane.distance(positions) > self.config.target.negative)
+        alone = unpaired & ~(plane.distance(positions) <= self.config.target.negative)
         labelled = positions[self.mirrored_order]
         labelled[alone] = np.nan
         return labelled, known[self.mirrored_order] & ~alone

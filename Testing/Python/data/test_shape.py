@@ -244,6 +244,13 @@ def test_a_chance_symmetry_is_not_clear(count: int) -> None:
     assert clear == [None] * 8
 
 
+def test_a_pair_by_name_that_nobody_has_placed_makes_nothing_clear() -> None:
+    names = ["eye_L", "eye_R", *"abcdefg"]
+    for seed in range(8):
+        shape = np.concatenate([np.full((2, 3), np.nan), cloud(np.random.default_rng(seed), 7)])
+        assert clear_symmetry(names, shape) is None
+
+
 def test_names_alone_make_a_symmetry_clear_and_two_points_none() -> None:
     shape = np.array([[-10.0, 0, 0], [10, 0, 0], [1, 8, 9]])
     symmetry = clear_symmetry(["eye_L", "eye_R", "chin"], shape)

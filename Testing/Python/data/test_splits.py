@@ -155,5 +155,8 @@ def test_each_fold_has_a_folder(tmp_path: Path) -> None:
 
 def test_folds_of_before_do_not_stay_behind(tmp_path: Path) -> None:
     write_folds(k_folds(make_cases([1] * 9), folds=4, seed=0), tmp_path)
+    (tmp_path / "fold_best").mkdir()
+    (tmp_path / "fold_best" / "train.csv").write_text("a person's own")
+    (tmp_path / "fold_notes.txt").write_text("a person's own")
     write_folds(k_folds(make_cases([1] * 9), folds=2, seed=0), tmp_path)
-    assert {path.parent.name for path in tmp_path.rglob("*.csv")} == {"fold_0", "fold_1"}
+    assert {path.parent.name for path in tmp_path.rglob("*.csv")} == {"fold_0", "fold_1", "fold_best"}

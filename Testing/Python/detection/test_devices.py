@@ -22,6 +22,12 @@ def test_a_gpu_that_is_not_there_is_refused_with_the_cure(name: str) -> None:
         resolve_device(name)
 
 
+@pytest.mark.parametrize("name", ["abacus", "meta", "cpu:7", ""])
+def test_what_is_no_device_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: there is no such device"):
+        resolve_device(name)
+
+
 def test_too_little_memory_is_known_from_other_errors() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 50)

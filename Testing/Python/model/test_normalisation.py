@@ -53,5 +53,10 @@ def test_half_precision_stays_half_precision_within_autocast() -> None:
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
 
 
+def test_a_view_is_taken_like_any_other() -> None:
+    features = torch.randn(2, 6, 8, 8, 8)[:, :, ::2]
+    torch.testing.assert_close(GroupNorm(3, 6)(features), nn.GroupNorm(3, 6)(features))
+
+
 def test_weights_of_pytorch_fit() -> None:
     GroupNorm(3, 6).load_state_dict(nn.GroupNorm(3, 6).state_dict())

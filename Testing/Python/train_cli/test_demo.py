@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def test_the_demo_takes_the_place_of_an_earlier_one(run: Run, tmp_path: Path) -> None:
-    for stale in ("run/config.yaml", "detections/summary.csv", "detections/phantom_999.mrk.json"):
+    for stale in ("run/config.yaml", "detections/phantom_999.mrk.json"):
         (tmp_path / stale).parent.mkdir(exist_ok=True)
-        (tmp_path / stale).write_text("of an earlier demo")
+        (tmp_path / stale).write_text("version: 1  # of an earlier demo\nname: demo  # of the model\n")
     finished = run("demo", "--output", tmp_path, "--cases", 8, "--minutes", 0, "--device", "cpu", "--json")
     assert finished.code == 0, finished.err
     markups = finished.json["markups"]
@@ -23,3 +23,11 @@ def test_the_demo_takes_the_place_of_an_earlier_one(run: Run, tmp_path: Path) ->
     metrics = json.loads(Path(finished.json["metrics"]).read_text())
     assert metrics["n_cases"] == 2 and metrics["n_landmarks"] == 16
     assert (tmp_path / "run/model/model.json").is_file()
+
+
+def test_the_demo_leaves_a_run_alone_that_is_not_its_own(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("version: 1\nname: months of work  # of the model\n")
+    finished = run("demo", "--output", tmp_path)
+    assert finished.code == 2 and "not a demo's" in finished.err
+    assert (tmp_path / "run/config.yaml").is_file()

@@ -342,13 +342,18 @@ def test_a_folder_counts_by_all_its_files(tmp_path: Path) -> None:
     [
         ("scan.mhd", "NDims = 3\nElementDataFile = voxels.raw\n"),
         ("scan.nhdr", "NRRD0004\ndata file: voxels.raw\n"),
+        ("scan.nhdr", "NRRD0004\ndata file: s%02d.raw 1 3 2\n"),
+        ("scan.mhd", "ElementDataFile = s%02d.raw 1 3 1\n"),
+        ("scan.mhd", "ElementDataFile = LIST\ns01.raw\ns03.raw\n"),
     ],
 )
 def test_a_header_counts_with_its_voxels(tmp_path: Path, name: str, header: str) -> None:
     (tmp_path / name).write_text(header)
-    (tmp_path / "voxels.raw").write_bytes(b"one")
+    for slices in ("voxels.raw", "s01.raw", "s03.raw"):
+        (tmp_path / slices).write_bytes(b"one")
     first = content_digest(tmp_path / name)
-    (tmp_path / "voxels.raw").write_bytes(b"two")
+    for slices in ("voxels.raw", "s03.raw"):
+        (tmp_path / slices).write_bytes(b"two")
     assert content_digest(tmp_path / name) != first
 
 

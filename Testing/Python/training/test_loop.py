@@ -17,6 +17,7 @@ import torch
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.data.table import LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.model.bundle import load_bundle
@@ -153,7 +154,7 @@ def test_a_run_whose_landmarks_have_been_corrected_since_is_refused(
     train(a_config, tmp_path / "run", device=CPU)
     corrected = read_landmarks(tmp_path / "train0.mrk.json")
     write_landmarks(LandmarkSet(corrected.names, corrected.positions + 1), tmp_path / "train0.mrk.json")
-    with pytest.raises(InputError, match="training cases have changed"):
+    with pytest.raises(InputError, match="the cases have changed"):
         train(a_config, tmp_path / "run", device=CPU)
 
 
@@ -196,10 +197,10 @@ def test_a_model_that_finds_nothing_yet_has_a_description_in_plain_json(
         ({}, (1, 1)),
         ({"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}, (2, 3)),
         (
-            {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "x", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2"},
+            {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS_PER_NODE": "4"},
             (4, 2),
         ),
-        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "bash"}, (1, 1)),
+        ({"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "8", "SLURM_NNODES": "1"}, (1, 1)),
     ],
 )
 def test_processes_are_those_that_torchrun_or_slurm_started(
@@ -210,6 +211,26 @@ def test_processes_are_those_that_torchrun_or_slurm_started(
     for name, value in started.items():
         monkeypatch.setenv(name, value)
     assert _processes() == expected
+
+
+def test_tasks_that_slurm_does_not_count_by_node_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(InputError, match="--ntasks-per-node"):
+        _processes()
+
+
+def test_a_landmark_that_no_training_case_speaks_of_is_refused(
+    a_config: TrainingConfig, tmp_path: Path
+) -> None:
+    for path in tmp_path.glob("train*.mrk.json"):
+        landmarks = read_landmarks(path)
+        write_landmarks(LandmarkSet(landmarks.names[:2], landmarks.positions[:2]), path)
+    write_table(LandmarkTable.from_names(["bright", "dark", "far"]), tmp_path / "landmarks.csv")
+    with pytest.raises(InputError, match=r"train\.csv: no training case speaks of far"):
+        train(a_config, tmp_path / "run", device=CPU)
 
 
 def test_a_fold_validates_on_what_it_does_not_train_on(a_config: TrainingConfig, tmp_path: Path) -> None:
