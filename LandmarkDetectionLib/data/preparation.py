@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from LandmarkDetectionLib.data.canonical import to_grid
+from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.volume import Volume
+
+MOST_VOXELS = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,21 @@ class Preparation:
             raise ValueError(f"the spacing {self.spacing} must be positive")
 
     def __call__(self, volume: Volume) -> Volume:
-        """The volume in canonical orientation with cubic voxels and float32 values within -1 .. 1."""
+        """The volume in canonical orientation with cubic voxels and float32 values within -1 .. 1.
+
+        Raises:
+            InputError: if the scan is far too large for this spacing, as a torso is for a mouse's.
+        """
+        _check_size(volume, self.spacing)
         on_grid = to_grid(volume, self.spacing)
         return Volume(voxels=self.normaliser(on_grid.voxels), frame=on_grid.frame)
+
+
+def _check_size(volume: Volume, spacing: float) -> None:
+    voxels = float(np.prod(volume.frame.extent / spacing))
+    if voxels > MOST_VOXELS:
+        extent = " x ".join(f"{edge:.0f}" for edge in volume.frame.extent)
+        raise InputError(
+            f"The scan measures {extent} mm, which is {voxels / 1e6:.0f} million voxels of {spacing:g} mm: "
+            "crop it to the anatomy, or choose a model for scans of this size."
+        )

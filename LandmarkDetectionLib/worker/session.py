@@ -82,6 +82,8 @@ class Session:
         while True:
             try:
                 return detector.detect(volume, progress=self._reporter(request.number)), device
+            except InputError as error:
+                raise _FailedError("volume", str(error)) from error
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
