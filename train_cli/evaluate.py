@@ -47,8 +47,8 @@ def run(
     cumulative error curve errors.png, and landmarks.png.
 
     Landmarks are paired by name. A case without detections counts as missed in
-    all its landmarks; it is reported, and the exit code is 2. The images are
-    not looked at.
+    all its landmarks; it is reported, and the exit code is 2. A landmark with
+    a position counts as found, be it uncertain. The images are not looked at.
     """
     from LandmarkDetectionLib.data.cases import case_landmarks, find_table
     from LandmarkDetectionLib.detection.results import read_case

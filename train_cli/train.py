@@ -53,8 +53,10 @@ def run(
     """Train a model and write it as a bundle to RUN/model.
 
     Stopped at any moment, the same command goes on from the last epoch. On a
-    CPU it ends with the same model, bit for bit. RUN holds config.yaml, checkpoints/last.ckpt and
-    best.ckpt, metrics.csv, TensorBoard events and model/.
+    CPU it ends with the same model, bit for bit.
+
+    RUN holds config.yaml, checkpoints/last.ckpt and best.ckpt, metrics.csv,
+    TensorBoard events and model/.
     """
     from LandmarkDetectionLib.training.config import read_config
     from LandmarkDetectionLib.training.folds import Fold

@@ -50,17 +50,6 @@ class PreparedCase:
         return Volume(voxels=np.load(self.voxels_path, mmap_mode="r"), frame=self.frame)
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedSplit:
-    """All cases of one split CSV."""
-
-    cases: tuple[PreparedCase, ...]
-
-    @property
-    def digest(self) -> str:
-        return digest_of(self.cases)
-
-
 def digest_of(cases: Sequence[PreparedCase]) -> str:
     """SHA-256 of what cases teach: their scans' content and preparation, and their landmarks."""
     content = [[case.voxels_path.stem, case.positions.tolist(), case.known.tolist()] for case in cases]
@@ -98,7 +87,7 @@ def prepare_split(
     cache: Path,
     *,
     progress: Callable[[list[Case]], Iterable[Case]] = iter,
-) -> PreparedSplit:
+) -> tuple[PreparedCase, ...]:
     """Prepare every case of a split CSV, reusing what the cache already holds.
 
     Scans are keyed by the content of their files and by the preparation, and written in one step, so two
@@ -170,7 +159,7 @@ def _file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_index(index: Path, split: Path, cache: Path) -> PreparedSplit | None:
+def _read_index(index: Path, split: Path, cache: Path) -> tuple[PreparedCase, ...] | None:
     """What the cache holds for a split; None if there is nothing, or something has changed since."""
     if not index.is_file():
         return None
@@ -209,8 +198,8 @@ def _sources(case: Case) -> list[Path]:
     return [path for path in (case.image_path, case.landmark_path, case.mask_path) if path is not None]
 
 
-def _from_rows(rows: list[dict[str, Any]], cache: Path) -> PreparedSplit:
-    return PreparedSplit(tuple(_from_row(row, cache) for row in rows))
+def _from_rows(rows: list[dict[str, Any]], cache: Path) -> tuple[PreparedCase, ...]:
+    return tuple(_from_row(row, cache) for row in rows)
 
 
 def _from_row(row: dict[str, Any], cache: Path) -> PreparedCase:

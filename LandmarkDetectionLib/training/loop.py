@@ -33,7 +33,6 @@ from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
 from LandmarkDetectionLib.training.allocator import keep_freed_memory
 from LandmarkDetectionLib.training.cache import (
     PreparedCase,
-    PreparedSplit,
     digest_of,
     prepare_split,
     table_of,
@@ -114,15 +113,15 @@ def prepare(config: TrainingConfig, *, progress: CasesProgress = iter) -> Traini
     preparation = Preparation(spacing=config.image.spacing, normaliser=config.image.as_normaliser())
     table = table_of(config.data.train, config.data.landmarks, cache)
 
-    def prepared(split: Path) -> PreparedSplit:
+    def prepared(split: Path) -> tuple[PreparedCase, ...]:
         return prepare_split(split, table, preparation, cache, progress=progress)
 
     training = prepared(config.data.train)
-    validation = prepared(config.data.val) if config.data.val else PreparedSplit(cases=())
-    fit_cases, held_out = training.cases, validation.cases
+    validation = prepared(config.data.val) if config.data.val else ()
+    fit_cases, held_out = training, validation
     if config.data.fold is not None:
         fold = Fold.parse(config.data.fold)
-        fit_cases, held_out = take_fold((*training.cases, *validation.cases), fold, seed=config.training.seed)
+        fit_cases, held_out = take_fold((*training, *validation), fold, seed=config.training.seed)
     if held_out and not any(np.isfinite(case.positions).any() for case in held_out):
         raise InputError(
             f"{config.data.val or config.data.train}: no validation case has a landmark that is in its scan; "

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,13 @@ from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
-from LandmarkDetectionLib.training.cache import PreparedSplit, content_digest, prepare_split, table_of
+from LandmarkDetectionLib.training.cache import (
+    PreparedCase,
+    content_digest,
+    digest_of,
+    prepare_split,
+    table_of,
+)
 
 ROOT = Path(__file__).parents[3]
 TABLE = LandmarkTable.from_names(["nose", "chin", "ear"])
@@ -85,13 +91,13 @@ def touched(path: Path) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
 
 
-def positions(split: PreparedSplit) -> NDArray[np.float64]:
-    return np.stack([case.positions for case in split.cases])
+def positions(split: Sequence[PreparedCase]) -> NDArray[np.float64]:
+    return np.stack([case.positions for case in split])
 
 
 def test_a_prepared_case_is_the_scan_on_its_grid_in_half_precision(split: Path, cache: Path) -> None:
     prepared = prepare_split(split, TABLE, PREPARATION, cache)
-    for case, source in zip(prepared.cases, read_split(split, supervised=True), strict=True):
+    for case, source in zip(prepared, read_split(split, supervised=True), strict=True):
         expected = PREPARATION(read_volume(source.image_path))
         volume = case.volume()
         assert isinstance(volume.voxels, np.memmap)
@@ -109,16 +115,16 @@ def test_the_second_time_nothing_is_read(split: Path, cache: Path) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache, progress=watch)
     second = prepare_split(split, TABLE, PREPARATION, cache, progress=watch)
     assert watch.seen == ["case 0", "case 1", "case 2"]
-    assert second.digest == first.digest
+    assert digest_of(second) == digest_of(first)
     np.testing.assert_array_equal(positions(second), positions(first))
-    assert [case.voxels_path for case in second.cases] == [case.voxels_path for case in first.cases]
+    assert [case.voxels_path for case in second] == [case.voxels_path for case in first]
 
 
 def test_images_that_are_gone_are_not_missed(split: Path, cache: Path) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache)
     shutil.rmtree(split.parent / "images")
     shutil.rmtree(split.parent / "landmarks")
-    assert prepare_split(split, TABLE, PREPARATION, cache).digest == first.digest
+    assert digest_of(prepare_split(split, TABLE, PREPARATION, cache)) == digest_of(first)
 
 
 def test_a_changed_image_is_prepared_again_and_the_others_are_not(split: Path, cache: Path) -> None:
@@ -127,9 +133,9 @@ def test_a_changed_image_is_prepared_again_and_the_others_are_not(split: Path, c
     touched(split.parent / "images" / "case 1.nii.gz")
     written = {path: path.stat().st_mtime_ns for path in cache.glob("*.npy")}
     second = prepare_split(split, TABLE, PREPARATION, cache)
-    np.testing.assert_allclose(second.cases[1].volume().voxels, PREPARATION(changed).voxels, atol=1e-3)
-    assert second.digest != first.digest
-    assert [a.voxels_path == b.voxels_path for a, b in zip(first.cases, second.cases, strict=True)] == [
+    np.testing.assert_allclose(second[1].volume().voxels, PREPARATION(changed).voxels, atol=1e-3)
+    assert digest_of(second) != digest_of(first)
+    assert [a.voxels_path == b.voxels_path for a, b in zip(first, second, strict=True)] == [
         True,
         False,
         True,
@@ -146,7 +152,7 @@ def test_moved_landmarks_are_taken_and_no_scan_is_prepared_again(split: Path, ca
     written = {path: path.stat().st_mtime_ns for path in cache.glob("*.npy")}
     second = prepare_split(split, TABLE, PREPARATION, cache)
     np.testing.assert_allclose(positions(second)[0], moved, atol=1e-6)
-    assert second.digest != first.digest
+    assert digest_of(second) != digest_of(first)
     assert {path: path.stat().st_mtime_ns for path in cache.glob("*.npy")} == written
 
 
@@ -154,7 +160,7 @@ def test_a_file_that_was_only_touched_changes_nothing(split: Path, cache: Path) 
     first = prepare_split(split, TABLE, PREPARATION, cache)
     touched(split.parent / "images" / "case 0.nii.gz")
     watch = Watch()
-    assert prepare_split(split, TABLE, PREPARATION, cache, progress=watch).digest == first.digest
+    assert digest_of(prepare_split(split, TABLE, PREPARATION, cache, progress=watch)) == digest_of(first)
     assert watch.seen, "its content was looked at again"
     watch.seen.clear()
     prepare_split(split, TABLE, PREPARATION, cache, progress=watch)
@@ -172,9 +178,9 @@ def test_a_file_that_was_only_touched_changes_nothing(split: Path, cache: Path) 
 def test_another_plan_has_its_own_scans(split: Path, cache: Path, other: Preparation) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache)
     second = prepare_split(split, TABLE, other, cache)
-    assert not {case.voxels_path for case in first.cases} & {case.voxels_path for case in second.cases}
+    assert not {case.voxels_path for case in first} & {case.voxels_path for case in second}
     again = prepare_split(split, TABLE, PREPARATION, cache)
-    assert [case.voxels_path for case in again.cases] == [case.voxels_path for case in first.cases]
+    assert [case.voxels_path for case in again] == [case.voxels_path for case in first]
 
 
 def test_the_same_image_under_two_names_is_kept_once(split: Path, cache: Path) -> None:
@@ -182,7 +188,7 @@ def test_the_same_image_under_two_names_is_kept_once(split: Path, cache: Path) -
     copy = shutil.copy(cases[0].image_path, split.parent / "images" / "copy.nii.gz")
     write_split([*cases, replace(cases[0], name="copy", image_path=Path(copy))], split)
     prepared = prepare_split(split, TABLE, PREPARATION, cache)
-    assert prepared.cases[3].voxels_path == prepared.cases[0].voxels_path
+    assert prepared[3].voxels_path == prepared[0].voxels_path
     assert len(list(cache.glob("*.npy"))) == 3
 
 
@@ -198,7 +204,7 @@ def test_two_data_sets_with_the_same_split_do_not_mix(tmp_path: Path, cache: Pat
     assert one.read_bytes() == other.read_bytes()
     first = prepare_split(one, TABLE, PREPARATION, cache)
     second = prepare_split(other, TABLE, PREPARATION, cache)
-    assert first.digest != second.digest
+    assert digest_of(first) != digest_of(second)
     assert not np.allclose(positions(first)[:, 0], positions(second)[:, 0])
     np.testing.assert_array_equal(positions(prepare_split(one, TABLE, PREPARATION, cache)), positions(first))
 
@@ -207,7 +213,7 @@ def test_masks_will_do_where_there_are_no_landmark_files(split: Path, cache: Pat
     cases = read_split(split, supervised=True)
     expected = prepare_split(split, TABLE, PREPARATION, cache)
     masked = []
-    for case, known in zip(cases, expected.cases, strict=True):
+    for case, known in zip(cases, expected, strict=True):
         frame = known.frame.with_spacing(0.5)
         mask = draw_mask(frame, known.positions, TABLE.labels, positive=2.0, negative=3.0)
         path = split.parent / "masks" / f"{case.name}.nii.gz"
@@ -221,7 +227,7 @@ def test_masks_will_do_where_there_are_no_landmark_files(split: Path, cache: Pat
 
 def prepare_in_a_process(split: Path, cache: Path, start: float) -> str:
     time.sleep(max(start - time.time(), 0))
-    return prepare_split(split, TABLE, PREPARATION, cache).digest
+    return digest_of(prepare_split(split, TABLE, PREPARATION, cache))
 
 
 def test_processes_that_prepare_at_the_same_time_agree(split: Path, cache: Path) -> None:
@@ -230,8 +236,8 @@ def test_processes_that_prepare_at_the_same_time_agree(split: Path, cache: Path)
         digests = pool.starmap(prepare_in_a_process, [(split, cache, start)] * 3, chunksize=1)
     assert len(set(digests)) == 1
     prepared = prepare_split(split, TABLE, PREPARATION, cache)
-    assert prepared.digest == digests[0]
-    for case, source in zip(prepared.cases, read_split(split, supervised=True), strict=True):
+    assert digest_of(prepared) == digests[0]
+    for case, source in zip(prepared, read_split(split, supervised=True), strict=True):
         expected = PREPARATION(read_volume(source.image_path)).voxels
         np.testing.assert_allclose(case.volume().voxels, expected, atol=1e-3)
     assert not list(cache.glob(".writing-*"))
@@ -250,10 +256,10 @@ def test_the_split_and_the_cache_are_enough_on_another_machine(
     split: Path, cache: Path, tmp_path: Path
 ) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache)
-    voxels = [np.array(case.volume().voxels) for case in first.cases]
+    voxels = [np.array(case.volume().voxels) for case in first]
     second = prepare_split(*at_server(split, cache, tmp_path))
-    assert second.digest == first.digest
-    for case, expected in zip(second.cases, voxels, strict=True):
+    assert digest_of(second) == digest_of(first)
+    for case, expected in zip(second, voxels, strict=True):
         np.testing.assert_array_equal(case.volume().voxels, expected)
         assert case.voxels_path.is_relative_to(tmp_path / "server")
 
@@ -265,11 +271,11 @@ def at_server(split: Path, cache: Path, tmp_path: Path) -> tuple[Path, LandmarkT
 
 def test_a_scan_cut_short_on_its_way_is_not_used(split: Path, cache: Path, tmp_path: Path) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache)
-    whole = first.cases[0].voxels_path
+    whole = first[0].voxels_path
     whole.write_bytes(whole.read_bytes()[:-100])
     again = prepare_split(split, TABLE, PREPARATION, cache)
-    assert again.digest == first.digest
-    assert again.cases[0].volume().voxels.shape == again.cases[0].frame.shape
+    assert digest_of(again) == digest_of(first)
+    assert again[0].volume().voxels.shape == again[0].frame.shape
     whole.write_bytes(whole.read_bytes()[:-100])
     there, cache_there = carry(split, cache, tmp_path / "server")
     with pytest.raises(InputError, match="no such file"):
@@ -294,7 +300,7 @@ from LandmarkDetectionLib.training.sampling import CropDataset
 table = LandmarkTable.from_names(["nose", "chin", "ear"])
 preparation = Preparation(1.5, Normaliser("fixed", -1000, 1000))
 split = prepare_split(Path(sys.argv[1]), table, preparation, Path(sys.argv[2]))
-print(len(split.cases), split.cases[0].volume().voxels.shape)
+print(len(split), split[0].volume().voxels.shape)
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(there), str(cache_there)],
@@ -309,11 +315,11 @@ print(len(split.cases), split.cases[0].volume().voxels.shape)
 
 def test_a_cache_that_was_deleted_is_made_again(split: Path, cache: Path) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache)
-    for path in (first.cases[0].voxels_path, next(cache.glob("*.frame.json"))):
+    for path in (first[0].voxels_path, next(cache.glob("*.frame.json"))):
         path.unlink()
-        assert prepare_split(split, TABLE, PREPARATION, cache).digest == first.digest
+        assert digest_of(prepare_split(split, TABLE, PREPARATION, cache)) == digest_of(first)
     shutil.rmtree(cache)
-    assert prepare_split(split, TABLE, PREPARATION, cache).digest == first.digest
+    assert digest_of(prepare_split(split, TABLE, PREPARATION, cache)) == digest_of(first)
 
 
 def test_a_missing_split_or_image_is_said(split: Path, cache: Path) -> None:
@@ -360,7 +366,7 @@ def test_a_header_counts_with_its_voxels(tmp_path: Path, name: str, header: str)
 def test_what_an_annotation_does_not_speak_of_is_unknown(split: Path, cache: Path) -> None:
     path = split.parent / "landmarks" / "case 0.mrk.json"
     write_landmarks(LandmarkSet(["ear", "nose"], np.array([[np.nan] * 3, [1.0, 2, 3]])), path)
-    known = {case.name: case.known.tolist() for case in prepare_split(split, TABLE, PREPARATION, cache).cases}
+    known = {case.name: case.known.tolist() for case in prepare_split(split, TABLE, PREPARATION, cache)}
     assert known["case 0"] == [True, False, True], "absent is known"
     assert known["case 1"] == [True, True, True]
 
@@ -390,4 +396,4 @@ def test_the_index_is_readable(split: Path, cache: Path) -> None:
     indices = [path for path in cache.glob("*.json") if not path.name.endswith(".frame.json")]
     assert len(indices) == 1
     rows = json.loads(indices[0].read_text(encoding="utf-8"))
-    assert [row["name"] for row in rows] == [case.name for case in prepared.cases]
+    assert [row["name"] for row in rows] == [case.name for case in prepared]
