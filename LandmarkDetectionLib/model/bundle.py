@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "LandmarkDetection bundle"
 VERSION = 1
@@ -130,6 +134,21 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    path, content = Path(folder) / WEIGHTS_FILE, check_weights(folder)
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: the weights cannot be read ({error}); copy the bundle folder again."
+        ) from error
+
+
+def check_weights(folder: Path) -> bytes:
+    """The content of the weights file, which is the one that `model.json` was written with.
+
+    Raises:
+        InputError: if it is missing, damaged or another one.
+    """
     path = Path(folder) / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"{path}: the weights are missing; copy the whole bundle folder again.")
@@ -139,12 +158,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: the weights are damaged or of another model; copy the whole bundle folder again."
         )
-    try:
-        return load(content)
-    except SafetensorError as error:
-        raise InputError(
-            f"{path}: the weights cannot be read ({error}); copy the bundle folder again."
-        ) from error
+    return content
 
 
 def pack_bundle(folder: Path, archive: Path) -> None:
@@ -153,6 +167,51 @@ def pack_bundle(folder: Path, archive: Path) -> None:
     with replacing(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in (DESCRIPTION_FILE, WEIGHTS_FILE):
             packed.write(folder / file, f"{name}/{file}")
+
+
+def unpack_bundle(archive: Path, folder: Path) -> Path:
+    """Unpack what `pack_bundle` packed into a new folder below `folder`, named as the bundle; gives its path.
+
+    Raises:
+        InputError: if it is no packed bundle, a file in it is damaged, or there is a bundle of that name.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as temporary:
+        unpacked = Path(temporary)
+        _extract(Path(archive), unpacked)
+        name = load_bundle(unpacked).name
+        check_weights(unpacked)
+        target = folder / name
+        if not name or name != target.name:
+            raise InputError(
+                f"{archive}: the model's name '{name}' cannot name a folder; rename it and export it again."
+            )
+        if target.exists():
+            raise InputError(
+                f"{archive}: there is a model '{name}' in {folder} already; remove or rename that one."
+            )
+        target.mkdir()
+        for file in (WEIGHTS_FILE, DESCRIPTION_FILE):
+            (unpacked / file).replace(target / file)
+    return target
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """The two files of a packed bundle, whatever folder they are packed in; nothing else of the archive."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for file in (DESCRIPTION_FILE, WEIGHTS_FILE):
+                members = [name for name in packed.namelist() if PurePosixPath(name).name == file]
+                if len(members) != 1:
+                    raise InputError(
+                        f"{archive}: not one {file} in it; give the .zip that `bundle export` wrote."
+                    )
+                (folder / file).write_bytes(packed.read(members[0]))
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{archive}: cannot be unpacked ({error}); give the .zip that `bundle export` wrote."
+        ) from error
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,16 @@
-"""Detections as control points, and control points as landmarks."""
+"""Landmarks as control points: what was detected, what a person placed, and what is still to be placed.
+
+A markups node that holds landmarks carries, in attributes that are saved with the scene, what was detected in
+it and the table of its landmarks, and refers to the volume that they belong to.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import slicer
@@ -14,49 +19,124 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.scene.volumes import RAS_TO_LPS
 
 Array = NDArray[np.float64]
+Status = Literal["found", "uncertain", "absent", "placed", "to place"]
+STATUSES: tuple[Status, ...] = ("to place", "uncertain", "absent", "found", "placed")
 
-_DETECTED = "LandmarkDetection.detected"
-"""Node attribute: the position of each point as it was detected, to know those that a person has moved."""
+_DETECTIONS = "LandmarkDetection.detections"
+_TABLE = "LandmarkDetection.landmarks"
+_VOLUME = "LandmarkDetection.volume"
 _UNMOVED_MM = 1e-3
 
 
-def show_detections(
-    detections: Sequence[Detection], markups: Any, volume: Any, *, show_uncertain: bool = True
-) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class LandmarkRow:
+    """One landmark of a markups node, as a list shows it.
+
+    Attributes:
+        name: of the landmark.
+        status: what the detector said and nobody has changed; `placed`: a person has placed or moved it;
+            `to place`: nobody has said anything.
+        confidence: the detector's, NaN where the point is a person's.
+        radius_mm: the detector's, NaN where it has none or the point is a person's.
+        group: the anatomical group, '' if none.
+        definition: where it is, in words.
+    """
+
+    name: str
+    status: Status
+    confidence: float = math.nan
+    radius_mm: float = math.nan
+    group: str = ""
+    definition: str = ""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What was detected: the position in the node's own frame, None for an absent landmark."""
+
+    ras: list[float] | None
+    status: Status
+    confidence: float
+    radius_mm: float | None
+
+
+def show_detections(detections: Sequence[Detection], markups: Any, volume: Any) -> tuple[str, ...]:
     """Bring a markups node up to date with what was detected in a volume.
 
     The node comes under the volume's transform and has one point a landmark, without a position where it is
-    absent. A point that a person has placed, moved or locked stays where it is in the world.
+    absent. A point that a person has placed, moved, locked or called absent stays as it is in the world.
 
     Args:
         detections: in the frame of the volume's node, LPS.
         markups: vtkMRMLMarkupsFiducialNode.
         volume: the volume node.
-        show_uncertain: whether points that are only uncertain are visible.
 
     Returns:
         The names of the points that were kept.
     """
-    detected: dict[str, list[float] | None] = json.loads(markups.GetAttribute(_DETECTED) or "{}")
-    kept = _points_of_a_person(markups, detected)
-    places = {name: _world_position(markups, _row(markups, name)) for name in kept}
+    records = _records(markups)
+    kept = _points_of_a_person(markups, records)
     modified = markups.StartModify()
-    markups.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    for name, place in places.items():
-        markups.SetNthControlPointPositionWorld(_row(markups, name), *place)
+    _move_under(volume, markups)
+    rows = _rows_of([detection.name for detection in detections], markups)
     for detection in detections:
-        if detection.name in kept:
-            continue
-        row = _row(markups, detection.name)
-        _show(detection, markups, row, visible=show_uncertain or detection.status != "uncertain")
-        detected[detection.name] = _ras(detection).tolist() if detection.present else None
-    markups.SetAttribute(_DETECTED, json.dumps(detected))
+        if detection.name not in kept:
+            records[detection.name] = _record(detection)
+            _show(detection, markups, rows[detection.name])
+    markups.SetAttribute(_DETECTIONS, json.dumps({name: asdict(record) for name, record in records.items()}))
+    refer_to_volume(markups, volume)
     markups.EndModify(modified)
     return tuple(name for name in markups_names(markups) if name in kept)
+
+
+def ask_for(table: LandmarkTable, markups: Any, volume: Any) -> None:
+    """Give a markups node a point to be placed for every landmark of a table that it does not have."""
+    modified = markups.StartModify()
+    if not markups.GetNumberOfControlPoints():
+        markups.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    _rows_of(table.names, markups)
+    set_table(markups, table)
+    refer_to_volume(markups, volume)
+    markups.EndModify(modified)
+
+
+def landmark_rows(markups: Any, *, least_confidence: float = 0.0) -> list[LandmarkRow]:
+    """The landmarks of a markups node in its order; one found with less confidence counts as uncertain."""
+    records, table = _records(markups), table_of(markups)
+    described = {landmark.name: landmark for landmark in table.landmarks} if table else {}
+    rows = []
+    for row, name in enumerate(markups_names(markups)):
+        about = described.get(name, Landmark(name, 1))
+        record = _valid_record(markups, row, records.get(name))
+        if record is None:
+            status = _status_without_record(markups, row)
+            rows.append(LandmarkRow(name, status, group=about.group, definition=about.definition))
+            continue
+        doubtful = record.status == "found" and record.confidence < least_confidence
+        radius = math.nan if record.radius_mm is None else record.radius_mm
+        status = "uncertain" if doubtful else record.status
+        rows.append(LandmarkRow(name, status, record.confidence, radius, about.group, about.definition))
+    return rows
+
+
+def update_visibility(markups: Any, *, least_confidence: float, show_uncertain: bool) -> None:
+    """Show or hide the points that are only uncertain; a person's points are always visible."""
+    modified = markups.StartModify()
+    for row, landmark in enumerate(landmark_rows(markups, least_confidence=least_confidence)):
+        visible = show_uncertain or landmark.status != "uncertain"
+        if bool(markups.GetNthControlPointVisibility(row)) != visible:
+            markups.SetNthControlPointVisibility(row, visible)
+    markups.EndModify(modified)
+
+
+def set_absent(markups: Any, name: str) -> None:
+    """Say that a landmark is not in the scan."""
+    markups.SetNthControlPointPositionMissing(markups_names(markups).index(name))
 
 
 def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
@@ -75,7 +155,7 @@ def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
         markups.GetParentTransformNode(), volume.GetParentTransformNode(), to_volume
     )
-    names, points, descriptions = [], [], []
+    names, points = [], []
     for row, name in enumerate(markups_names(markups)):
         status = markups.GetNthControlPointPositionStatus(row)
         if status not in (markups.PositionDefined, markups.PositionMissing):
@@ -89,13 +169,47 @@ def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
         )
         names.append(name)
         points.append(np.array(place) * RAS_TO_LPS)
-        descriptions.append(markups.GetNthControlPointDescription(row))
-    return LandmarkSet(names, np.array(points).reshape(-1, 3), descriptions)
+    return LandmarkSet(names, np.array(points).reshape(-1, 3))
+
+
+def show_landmarks(landmarks: LandmarkSet, markups: Any, volume: Any) -> None:
+    """Put landmarks, in the frame of a volume's node, LPS, into a markups node as a person's points."""
+    modified = markups.StartModify()
+    _move_under(volume, markups)
+    rows = _rows_of(landmarks.names, markups)
+    for name, position in zip(landmarks.names, landmarks.positions, strict=True):
+        if np.isfinite(position).all():
+            markups.SetNthControlPointPosition(rows[name], *(position * RAS_TO_LPS))
+        else:
+            markups.SetNthControlPointPositionMissing(rows[name])
+    refer_to_volume(markups, volume)
+    markups.EndModify(modified)
 
 
 def markups_names(markups: Any) -> list[str]:
     """The labels of all control points, in their order."""
     return [markups.GetNthControlPointLabel(row) for row in range(markups.GetNumberOfControlPoints())]
+
+
+def set_table(markups: Any, table: LandmarkTable) -> None:
+    """Let a markups node carry the table of its landmarks: groups, definitions, pairs."""
+    markups.SetAttribute(_TABLE, json.dumps([asdict(landmark) for landmark in table.landmarks]))
+
+
+def table_of(markups: Any) -> LandmarkTable | None:
+    """The table that a markups node carries, if it carries one."""
+    text = markups.GetAttribute(_TABLE)
+    return LandmarkTable(tuple(Landmark(**row) for row in json.loads(text))) if text else None
+
+
+def refer_to_volume(markups: Any, volume: Any) -> None:
+    """Say that the landmarks of a markups node belong to a volume."""
+    markups.SetNodeReferenceID(_VOLUME, volume.GetID())
+
+
+def volume_of_markups(markups: Any) -> Any | None:
+    """The volume node that the landmarks of a markups node belong to, if that is known and still there."""
+    return markups.GetNodeReference(_VOLUME)
 
 
 def describe(detection: Detection) -> str:
@@ -104,44 +218,78 @@ def describe(detection: Detection) -> str:
     return f"{detection.status}, confidence {detection.confidence:.0%}{radius}"
 
 
-def _points_of_a_person(markups: Any, detected: dict[str, list[float] | None]) -> set[str]:
-    """Names of the points that are locked, or not where they were detected."""
-    kept = set()
-    for row, name in enumerate(markups_names(markups)):
-        defined = markups.GetNthControlPointPositionStatus(row) == markups.PositionDefined
-        before = detected.get(name)
-        here = np.array(markups.GetNthControlPointPosition(row))
-        unmoved = before is not None and np.abs(here - before).max() <= _UNMOVED_MM
-        if defined and (markups.GetNthControlPointLocked(row) or not unmoved):
-            kept.add(name)
-    return kept
+def _records(markups: Any) -> dict[str, _Record]:
+    saved = json.loads(markups.GetAttribute(_DETECTIONS) or "{}")
+    return {name: _Record(**fields) for name, fields in saved.items()}
 
 
-def _row(markups: Any, name: str) -> int:
-    """The row of the point of this name; a new one without a position if there is none."""
-    names = markups_names(markups)
-    if name in names:
-        return names.index(name)
-    row = int(markups.AddControlPoint(vtk.vtkVector3d(0, 0, 0), name))
-    markups.UnsetNthControlPointPosition(row)
-    return row
+def _record(detection: Detection) -> _Record:
+    return _Record(
+        ras=(detection.position * RAS_TO_LPS).tolist() if detection.present else None,
+        status=detection.status,
+        confidence=detection.confidence,
+        radius_mm=None if math.isnan(detection.radius_mm) else detection.radius_mm,
+    )
 
 
-def _show(detection: Detection, markups: Any, row: int, *, visible: bool) -> None:
+def _valid_record(markups: Any, row: int, record: _Record | None) -> _Record | None:
+    """What was detected, unless a person has changed it since."""
+    if record is None:
+        return None
+    if record.ras is None:
+        return record if _status_without_record(markups, row) == "absent" else None
+    moved = np.abs(np.subtract(markups.GetNthControlPointPosition(row), record.ras)).max() > _UNMOVED_MM
+    return record if _status_without_record(markups, row) == "placed" and not moved else None
+
+
+def _status_without_record(markups: Any, row: int) -> Status:
+    position = markups.GetNthControlPointPositionStatus(row)
+    if position == markups.PositionDefined:
+        return "placed"
+    return "absent" if position == markups.PositionMissing else "to place"
+
+
+def _points_of_a_person(markups: Any, records: dict[str, _Record]) -> set[str]:
+    """Names of the points that a person has placed, moved, locked or called absent."""
+    return {
+        name
+        for row, name in enumerate(markups_names(markups))
+        if _status_without_record(markups, row) != "to place"
+        and (markups.GetNthControlPointLocked(row) or _valid_record(markups, row, records.get(name)) is None)
+    }
+
+
+def _move_under(volume: Any, markups: Any) -> None:
+    """Bring a markups node under a volume's transform; its points stay where they are in the world."""
+    if markups.GetTransformNodeID() == volume.GetTransformNodeID():
+        return
+    between = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+        markups.GetParentTransformNode(), volume.GetParentTransformNode(), between
+    )
+    places = {
+        row: between.TransformPoint(markups.GetNthControlPointPosition(row))
+        for row in range(markups.GetNumberOfControlPoints())
+        if _status_without_record(markups, row) == "placed"
+    }
+    markups.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    for row, place in places.items():
+        markups.SetNthControlPointPosition(row, *place)
+
+
+def _rows_of(names: Sequence[str], markups: Any) -> dict[str, int]:
+    """The row of the point of each name; points that are not there are added, without a position."""
+    rows = {name: row for row, name in enumerate(markups_names(markups))}
+    for name in names:
+        if name not in rows:
+            rows[name] = int(markups.AddControlPoint(vtk.vtkVector3d(0, 0, 0), name))
+            markups.UnsetNthControlPointPosition(rows[name])
+    return rows
+
+
+def _show(detection: Detection, markups: Any, row: int) -> None:
     markups.SetNthControlPointDescription(row, describe(detection))
-    markups.SetNthControlPointVisibility(row, visible)
     if detection.present:
-        markups.SetNthControlPointPosition(row, *_ras(detection))
+        markups.SetNthControlPointPosition(row, *(detection.position * RAS_TO_LPS))
     else:
         markups.SetNthControlPointPositionMissing(row)
-
-
-def _ras(detection: Detection) -> Array:
-    position: Array = detection.position * RAS_TO_LPS
-    return position
-
-
-def _world_position(markups: Any, row: int) -> list[float]:
-    place = [0.0, 0.0, 0.0]
-    markups.GetNthControlPointPositionWorld(row, place)
-    return place

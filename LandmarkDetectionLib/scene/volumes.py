@@ -51,3 +51,17 @@ def frame_of(node: Any) -> Frame:
         spacing=spacing,
         direction=lps[:, :3] / spacing,
     )
+
+
+def add_volume(volume: Volume, name: str, scene: Any) -> Any:
+    """A new volume node that shows a scan."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    slicer.util.updateVolumeFromArray(node, volume.voxels)
+    matrix = vtk.vtkMatrix4x4()
+    for row in range(3):
+        for column in range(3):
+            matrix.SetElement(row, column, RAS_TO_LPS[row] * volume.frame.matrix[row, column])
+        matrix.SetElement(row, 3, RAS_TO_LPS[row] * volume.frame.origin[row])
+    node.SetIJKToRASMatrix(matrix)
+    node.CreateDefaultDisplayNodes()
+    return node

@@ -27,7 +27,7 @@ def main() -> None:
     session = Session(say)
     waiting: queue.SimpleQueue[Detect] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, session, waiting), daemon=True).start()
-    say(Ready(tuple(list_devices())))
+    say(Ready(tuple(list_devices()), os.getpid()))
     while True:
         session.detect(waiting.get())
 

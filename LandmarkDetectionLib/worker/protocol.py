@@ -50,9 +50,11 @@ class Ready:
 
     Attributes:
         devices: identifier and name of each, the CPU last.
+        process: its identifier for the operating system; a launcher that started it has another.
     """
 
     devices: tuple[tuple[str, str], ...]
+    process: int
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """The bundle: what is written is read, and anything else is refused in one sentence."""
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +24,7 @@ from LandmarkDetectionLib.model.bundle import (
     load_weights,
     pack_bundle,
     save_bundle,
+    unpack_bundle,
 )
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.tensor([1.0, -2.0])}
@@ -141,7 +144,55 @@ def test_radii_are_per_landmark_where_there_is_one(a_bundle: Bundle) -> None:
 
 def test_a_packed_bundle_unpacks_to_the_same(a_folder: Path, tmp_path: Path) -> None:
     pack_bundle(a_folder, tmp_path / "kopf.zip")
-    with zipfile.ZipFile(tmp_path / "kopf.zip") as packed:
-        packed.extractall(tmp_path / "unpacked")
+    assert unpack_bundle(tmp_path / "kopf.zip", tmp_path / "models") == tmp_path / "models" / "kopf"
     for name in ("model.json", "weights.safetensors"):
-        assert (tmp_path / "unpacked" / "kopf" / name).read_bytes() == (a_folder / name).read_bytes()
+        assert (tmp_path / "models" / "kopf" / name).read_bytes() == (a_folder / name).read_bytes()
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["kopf"]
+    with pytest.raises(InputError, match="there is a model 'kopf'"):
+        unpack_bundle(tmp_path / "kopf.zip", tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be unpacked"),
+        ({}, "not one model.json in it"),
+        ({"model.json": b"{}", "weights.safetensors": b""}, "the field 'format'"),
+        ({"a/model.json": b"{}", "b/model.json": b"{}"}, "not one model.json in it"),
+    ],
+)
+def test_what_is_no_packed_bundle_is_refused_and_leaves_nothing(
+    content: dict[str, bytes] | None, sentence: str, tmp_path: Path
+) -> None:
+    archive = tmp_path / "some.zip"
+    if content is None:
+        archive.write_bytes(b"no archive at all")
+    else:
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name, text in content.items():
+                packed.writestr(name, text)
+    with pytest.raises(InputError, match=sentence):
+        unpack_bundle(archive, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_packed_bundle_cannot_write_outside_the_folder_of_models(a_folder: Path, tmp_path: Path) -> None:
+    description = json.loads((a_folder / "model.json").read_text(encoding="utf-8")) | {"name": "../out"}
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as packed:
+        packed.writestr("model.json", json.dumps(description))
+        packed.write(a_folder / "weights.safetensors", "weights.safetensors")
+    with pytest.raises(InputError, match=r"name '\.\./out' cannot name a folder"):
+        unpack_bundle(tmp_path / "out.zip", tmp_path / "models")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_described_where_there_is_no_torch(a_folder: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules["torch"] = None  # importing it raises ImportError
+from LandmarkDetectionLib.model.bundle import load_bundle
+print(load_bundle(Path({str(a_folder)!r})).name)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "kopf"

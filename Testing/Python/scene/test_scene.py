@@ -1,5 +1,6 @@
 """Positions in the scene, by value."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,28 @@ from numpy.typing import NDArray
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (pip install slicer-core)")
 import vtk  # noqa: E402
 
+from LandmarkDetectionLib.data.cases import case_landmarks, read_split  # noqa: E402
 from LandmarkDetectionLib.data.errors import InputError  # noqa: E402
 from LandmarkDetectionLib.data.frame import Frame  # noqa: E402
+from LandmarkDetectionLib.data.landmarks import LandmarkSet  # noqa: E402
+from LandmarkDetectionLib.data.masks import mask_centres, read_mask  # noqa: E402
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table  # noqa: E402
+from LandmarkDetectionLib.data.volume import Volume, read_volume  # noqa: E402
 from LandmarkDetectionLib.detection.results import Detection  # noqa: E402
+from LandmarkDetectionLib.scene.export import annotated_volumes, case_name, export_case  # noqa: E402
 from LandmarkDetectionLib.scene.markups import (  # noqa: E402
+    ask_for,
     describe,
+    landmark_rows,
     landmarks_of,
     markups_names,
+    set_absent,
     show_detections,
+    show_landmarks,
+    table_of,
+    update_visibility,
 )
-from LandmarkDetectionLib.scene.volumes import frame_of, volume_of  # noqa: E402
+from LandmarkDetectionLib.scene.volumes import add_volume, frame_of, volume_of  # noqa: E402
 
 Array = NDArray[np.float64]
 FRAME = Frame(
@@ -33,6 +46,7 @@ INDICES = {"nasion": (1, 2, 3), "bregma": (5, 6, 7)}
 @pytest.fixture
 def a_scene() -> Any:
     scene = slicer.vtkMRMLScene()
+    slicer.vtkSlicerMarkupsLogic().SetMRMLScene(scene)  # makes the scene know the files of markups
     slicer.mrmlScene = scene
     return scene
 
@@ -187,10 +201,136 @@ def test_a_landmark_that_is_gone_becomes_missing_and_one_that_comes_is_placed(
 def test_uncertain_points_can_be_hidden_and_all_say_how_sure_they_are(
     a_volume_node: Any, a_markups_node: Any
 ) -> None:
-    show_detections(DETECTIONS, a_markups_node, a_volume_node, show_uncertain=False)
-    assert [a_markups_node.GetNthControlPointVisibility(row) for row in range(2)] == [True, False]
+    show_detections([*DETECTIONS, found("sella", (3, 3, 3), radius=np.nan)], a_markups_node, a_volume_node)
+    a_markups_node.AddControlPoint(vtk.vtkVector3d(7, 8, 9), "a person's own")
+    names = markups_names(a_markups_node)
+
+    def visible(**settings: Any) -> list[str]:
+        update_visibility(a_markups_node, **settings)
+        return [name for row, name in enumerate(names) if a_markups_node.GetNthControlPointVisibility(row)]
+
+    assert visible(least_confidence=0.0, show_uncertain=True) == names
+    assert visible(least_confidence=0.0, show_uncertain=False) == [name for name in names if name != "bregma"]
+    assert visible(least_confidence=0.95, show_uncertain=False) == ["lambda", "a person's own"]
     assert a_markups_node.GetNthControlPointDescription(0) == "found, confidence 93%, within 0.25 mm"
     assert describe(Detection.missing("x", 0.04)) == "absent, confidence 4%"
+
+
+def test_the_list_says_of_each_landmark_who_put_it_there(a_volume_node: Any, a_markups_node: Any) -> None:
+    table = LandmarkTable(
+        (Landmark("nasion", 1, group="face", definition="where the nose begins"), Landmark("porion", 2))
+    )
+    ask_for(table, a_markups_node, a_volume_node)
+    detections = [*DETECTIONS, found("moved", (2, 2, 2)), found("denied", (3, 3, 3))]
+    show_detections(detections, a_markups_node, a_volume_node)
+    rows = {name: row for row, name in enumerate(markups_names(a_markups_node))}
+    a_markups_node.SetNthControlPointPosition(rows["moved"], 1, 2, 3)
+    set_absent(a_markups_node, "denied")
+    listed = {row.name: row for row in landmark_rows(a_markups_node)}
+    assert {name: row.status for name, row in listed.items()} == {
+        "nasion": "found",
+        "porion": "to place",
+        "bregma": "uncertain",
+        "lambda": "absent",
+        "moved": "placed",
+        "denied": "absent",
+    }
+    assert (listed["nasion"].confidence, listed["nasion"].radius_mm) == (0.93, 0.25)
+    assert (listed["nasion"].group, listed["nasion"].definition) == ("face", "where the nose begins")
+    assert np.isnan([listed["moved"].confidence, listed["denied"].confidence]).all()
+    assert landmark_rows(a_markups_node, least_confidence=0.95)[0].status == "uncertain"
+    again = show_detections(detections, a_markups_node, a_volume_node)
+    assert set(again) == {"moved", "denied"}
+
+
+def test_what_was_detected_is_saved_with_the_scene(
+    a_scene: Any, a_volume_node: Any, a_markups_node: Any, tmp_path: Path
+) -> None:
+    ask_for(LandmarkTable((Landmark("nasion", 3, definition="Wurzel"),)), a_markups_node, a_volume_node)
+    show_detections(DETECTIONS, a_markups_node, a_volume_node)
+    before = landmark_rows(a_markups_node)
+    a_scene.SetRootDirectory(str(tmp_path))
+    storages = {
+        a_markups_node: ("vtkMRMLMarkupsJsonStorageNode", "landmarks.mrk.json"),
+        a_volume_node: ("vtkMRMLVolumeArchetypeStorageNode", "scan.nrrd"),
+    }
+    for node, (kind, file) in storages.items():
+        storage = a_scene.AddNewNodeByClass(kind)
+        storage.SetFileName(str(tmp_path / file))
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        assert storage.WriteData(node)
+    a_scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert a_scene.Commit()
+    a_scene.Clear()
+    a_scene.SetURL(str(tmp_path / "scene.mrml"))
+    a_scene.Connect()
+    markups = a_scene.GetFirstNodeByClass("vtkMRMLMarkupsFiducialNode")
+    assert markups is not a_markups_node
+    np.testing.assert_equal(landmark_rows(markups), before)
+    volume = a_scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    assert [*annotated_volumes(a_scene)] == [(volume, markups)]
+
+
+def test_a_case_exported_from_the_scene_is_the_scan_and_its_landmarks(
+    a_volume_node: Any, a_markups_node: Any, a_transform_node: Any, tmp_path: Path
+) -> None:
+    under(a_transform_node, a_volume_node)
+    a_volume_node.SetName("Müller: left/right")
+    ask_for(
+        LandmarkTable((Landmark("porion", 1), Landmark("nasion", 2, group="face"))),
+        a_markups_node,
+        a_volume_node,
+    )
+    show_detections(DETECTIONS, a_markups_node, a_volume_node)
+    export_case(a_volume_node, a_markups_node, tmp_path / "data" / "cases.csv", group="patient 7")
+    (case,) = read_split(tmp_path / "data" / "cases.csv", supervised=True)
+    assert (case.name, case.group) == ("Müller_ left_right", "patient 7")
+    scan = read_volume(case.image_path)
+    assert scan.frame.agrees_with(FRAME, tolerance=1e-4)
+    np.testing.assert_array_equal(scan.voxels, volume_of(a_volume_node).voxels)
+    landmarks = case_landmarks(case, None)
+    assert landmarks.names == ("nasion", "bregma", "lambda")
+    np.testing.assert_allclose(
+        landmarks.positions, [*FRAME.index_to_world(list(INDICES.values())), [np.nan] * 3], atol=1e-6
+    )
+    table = read_table(tmp_path / "data" / "landmarks.csv")
+    assert table.names == ("porion", "nasion", "bregma", "lambda") and table.landmarks[1].group == "face"
+    assert case.mask_path is not None
+    mask = read_mask(case.mask_path)
+    assert mask.frame.agrees_with(FRAME, tolerance=1e-4)
+    assert set(mask_centres(mask.voxels, mask.frame)) == {2, 3}
+
+
+def test_a_point_outside_the_scan_is_not_exported(
+    a_volume_node: Any, a_markups_node: Any, tmp_path: Path
+) -> None:
+    a_markups_node.AddControlPoint(vtk.vtkVector3d(500, 0, 0), "nasion")
+    with pytest.raises(InputError, match="'nasion' lies outside the volume 'scan'"):
+        export_case(a_volume_node, a_markups_node, tmp_path / "cases.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("CT 3 / head", "CT 3 _ head"), ("..", "case"), ("a:b?", "a_b_"), ("é", "é")]
+)
+def test_a_volume_of_any_name_gives_a_case_that_can_name_a_file(
+    a_volume_node: Any, name: str, said: str
+) -> None:
+    a_volume_node.SetName(name)
+    assert case_name(a_volume_node) == said
+
+
+def test_a_scan_and_its_landmarks_come_back_into_a_scene(a_scene: Any, a_markups_node: Any) -> None:
+    volume = Volume(np.arange(7 * 8 * 9, dtype=np.int16).reshape(9, 8, 7), FRAME)
+    node = add_volume(volume, "skull", a_scene)
+    assert add_volume(volume, "skull", a_scene).GetName() != node.GetName()
+    assert frame_of(node).agrees_with(FRAME, tolerance=1e-9)
+    np.testing.assert_array_equal(volume_of(node).voxels, volume.voxels)
+    known = LandmarkSet(["nasion", "lambda"], np.array([FRAME.index_to_world((1, 2, 3)), [np.nan] * 3]))
+    show_landmarks(known, a_markups_node, node)
+    np.testing.assert_allclose(world(a_markups_node, "nasion"), world_of_voxel(node, (1, 2, 3)), atol=1e-6)
+    assert [row.status for row in landmark_rows(a_markups_node)] == ["placed", "absent"]
+    assert table_of(a_markups_node) is None
 
 
 def test_a_point_that_was_never_placed_is_unknown_and_not_absent(
