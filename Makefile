@@ -23,8 +23,12 @@ demo: $(VENV)/train.stamp ## train on synthetic skulls and find their landmarks;
 	$(RUN) train_cli demo --output demo
 
 .PHONY: test
-test: lint ## style, types and all tests
+test: system lint ## style, types and all tests
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
+
+.PHONY: system
+system: ## see that the system has what Qt, VTK and CMake need
+	Testing/system_packages.sh
 
 .PHONY: lint
 lint: $(VENV)/all.stamp ## style and types only

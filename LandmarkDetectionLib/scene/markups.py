@@ -212,6 +212,28 @@ def volume_of_markups(markups: Any) -> Any | None:
     return markups.GetNodeReference(_VOLUME)
 
 
+def markups_of_volume(volume: Any, preferred: Any = None) -> Any | None:
+    """The landmarks of a volume: the preferred node unless it is another volume's, else the first it has."""
+    if preferred is not None and volume_of_markups(preferred) in (None, volume):
+        return preferred
+    nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode", volume.GetScene())
+    return next((node for node in nodes if volume_of_markups(node) is volume), None)
+
+
+def new_markups(volume: Any) -> Any:
+    """A new markups node for the landmarks of a volume, beside it in the subject hierarchy."""
+    scene = volume.GetScene()
+    name = scene.GenerateUniqueName(f"{volume.GetName()} landmarks")
+    markups = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    markups.CreateDefaultDisplayNodes()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    beside, item = hierarchy.GetItemByDataNode(volume), hierarchy.GetItemByDataNode(markups)
+    if beside != hierarchy.GetInvalidItemID() and item != hierarchy.GetInvalidItemID():
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
+    refer_to_volume(markups, volume)
+    return markups
+
+
 def describe(detection: Detection) -> str:
     """A detection in words, for a point's description."""
     radius = "" if math.isnan(detection.radius_mm) else f", within {detection.radius_mm:.2g} mm"

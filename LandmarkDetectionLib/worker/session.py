@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 import traceback
@@ -29,6 +30,9 @@ from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
 Say = Callable[[Event], None]
 _CPU = torch.device("cpu")
+_TOO_LITTLE_MEMORY = (
+    "This machine has too little memory for the scan: close other programs, or crop the scan to the anatomy."
+)
 
 
 class _FailedError(Exception):
@@ -102,11 +106,7 @@ class Session:
         if device.type != "cpu":
             self._say(Notice(request.number, f"Not enough memory on {device}: going on with the slower CPU."))
             return self._detector(request, _CPU), _CPU
-        raise _FailedError(
-            "out of memory",
-            "This machine has too little memory for the scan: close other programs, or crop the scan to the "
-            "anatomy.",
-        )
+        raise _FailedError("out of memory", _TOO_LITTLE_MEMORY)
 
     def _detector(self, request: Detect, device: torch.device) -> Detector:
         """The detector of a model, loaded if it is not the one that is kept, or has changed since."""
@@ -156,6 +156,8 @@ def _volume_of(request: Detect) -> Volume:
     except InputError as error:
         raise _FailedError("volume", str(error)) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise _FailedError("out of memory", _TOO_LITTLE_MEMORY) from error
         raise _FailedError(
             "volume", f"The scan cannot be read ({error}): make room on the disk and detect again."
         ) from error

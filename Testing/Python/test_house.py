@@ -169,6 +169,32 @@ def test_slicer_packages_every_file_of_the_library() -> None:
     assert listed == sorted(file.relative_to(LIBRARY).as_posix() for file in LIBRARY_FILES)
 
 
+def test_slicer_packages_the_module_and_every_resource() -> None:
+    module = ROOT / "LandmarkDetection"
+    assert {path.name for path in module.glob("*.py")} == {"LandmarkDetection.py"}
+    assert "SCRIPTS LandmarkDetection.py" in (module / "CMakeLists.txt").read_text(encoding="utf-8")
+    folder = ROOT / "Resources"
+    listed = re.search(r"set\(RESOURCES\n(.*?)\)", (folder / "CMakeLists.txt").read_text("utf-8"), re.DOTALL)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert listed is not None
+    assert listed[1].split() == sorted(files - {"CMakeLists.txt", "README.md"})
+
+
+def test_the_module_is_a_shell() -> None:
+    module = ROOT / "LandmarkDetection" / "LandmarkDetection.py"
+    packages = {found.package for found in imports_of(module)} - sys.stdlib_module_names
+    assert packages <= {"LandmarkDetectionLib", "numpy", "slicer", "qt", "vtk"}
+    names = [
+        node.name for node in ast.parse(module.read_text("utf-8")).body if isinstance(node, ast.ClassDef)
+    ]
+    assert names == [f"LandmarkDetection{part}" for part in ("", "Widget", "Logic", "Test")]
+
+
+def test_nothing_of_the_extension_knows_the_host() -> None:
+    files = [*LIBRARY_FILES, ROOT / "LandmarkDetection" / "LandmarkDetection.py"]
+    assert [path for path in files if re.search(r"\bhost\b", path.read_text("utf-8"))] == []
+
+
 def test_no_loose_python_file_lies_where_slicer_looks_for_modules() -> None:
     assert list(ROOT.glob("*.py")) == []
 

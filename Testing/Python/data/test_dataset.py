@@ -94,7 +94,9 @@ def test_nothing_is_written_of_a_case_whose_landmark_lies_outside_its_scan(tmp_p
 
 
 def test_a_skewed_scan_is_kept_in_a_format_that_can_hold_it(tmp_path: Path) -> None:
-    skewed = Frame(size=(9, 9, 9), spacing=(1, 1, 1), direction=[[1, 0, 0.2], [0, 1, 0], [0, 0, 0.98]])
+    skewed = Frame(
+        size=(9, 9, 9), spacing=(1, 1, 1), direction=np.array([[1, 0, 0.2], [0, 1, 0], [0, 0, 0.98]])
+    )
     image = write_image(Volume(np.zeros((9, 9, 9), np.int16), skewed), "a", tmp_path)
     points = LandmarkSet(["nasion"], skewed.index_to_world((4, 4, 4))[None])
     case = write_case(Case("a", image), points, skewed, tmp_path / "cases.csv")

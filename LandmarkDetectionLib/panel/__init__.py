@@ -1,0 +1,1 @@
+"""What people see in Slicer: one class a section, and the client of the worker."""

@@ -1,0 +1,217 @@
+"""The section in which a person starts a list of landmarks to place, and exports what was placed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.table import LandmarkTable, read_table
+from LandmarkDetectionLib.panel.labels import rest, say, show_progress
+from LandmarkDetectionLib.panel.model_list import ModelEntry
+from LandmarkDetectionLib.panel.parameters import Parameters
+from LandmarkDetectionLib.scene.export import annotated_volumes, case_name, export_case
+from LandmarkDetectionLib.scene.markups import (
+    ask_for,
+    landmark_rows,
+    markups_names,
+    markups_of_volume,
+    new_markups,
+    table_of,
+)
+
+_FROM_MODEL, _FROM_FILE, _FROM_MARKUPS = range(3)
+_THIS_VOLUME, _ALL_VOLUMES = range(2)
+
+
+class ExportSection:
+    """Starts lists of landmarks, says what is still to be placed, and writes cases of a data set.
+
+    Args:
+        ui: the widgets of the panel, by name.
+        model: gives the model that is chosen.
+        log: takes what is worth keeping.
+    """
+
+    def __init__(self, ui: Any, model: Callable[[], ModelEntry | None], log: Callable[[str], None]) -> None:
+        self._ui, self._model, self._log = ui, model, log
+        self._parameters: Parameters | None = None
+        self._waiting: Iterator[tuple[Any, Any]] = iter(())
+        self._count = 0
+        self._done: list[str] = []
+        self._problems: list[str] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._export_next)
+        ui.sourceComboBox.addItems([_("The model"), _("A landmarks.csv..."), _("The chosen points")])
+        ui.scopeComboBox.addItems([_("This scan"), _("Every scan that has landmarks")])
+        ui.datasetPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        say(ui.exportMessageLabel, "")
+        ui.startButton.connect("clicked(bool)", self._on_start)
+        ui.exportButton.connect("clicked(bool)", self._on_export)
+
+    def set_parameters(self, parameters: Parameters | None) -> None:
+        """Take the settings from now on from here; None while there are none."""
+        self._parameters = parameters
+        self._stop()
+
+    def update(self) -> None:
+        """Bring the widgets in line with the settings."""
+        parameters = self._parameters
+        if parameters is None:
+            return
+        running = bool(self._timer.active)
+        self._ui.startButton.enabled = parameters.volume is not None and not running
+        self._ui.exportButton.enabled = bool(parameters.dataset) and not running
+        say(self._ui.unplacedLabel, _unplaced(parameters.markups))
+
+    def _on_start(self) -> None:
+        parameters = self._parameters
+        if parameters is None or parameters.volume is None:
+            return
+        try:
+            table = self._chosen_table(parameters)
+        except InputError as error:
+            self._say(str(error))
+            return
+        if table is not None:
+            markups = markups_of_volume(parameters.volume, parameters.markups) or new_markups(
+                parameters.volume
+            )
+            slicer.mrmlScene.SaveStateForUndo()
+            ask_for(table, markups, parameters.volume)
+            parameters.markups = markups
+            self._say(
+                _("{count} landmarks to place: choose one above and click Place.").format(count=len(table))
+            )
+
+    def _chosen_table(self, parameters: Parameters) -> LandmarkTable | None:
+        """The table to start from; None if no file was chosen."""
+        source = self._ui.sourceComboBox.currentIndex
+        if source == _FROM_MODEL:
+            model = self._model()
+            if model is None or model.bundle is None:
+                raise InputError(_("There is no model to take the landmarks from: choose a landmarks.csv."))
+            return model.bundle.table
+        if source == _FROM_MARKUPS:
+            if parameters.markups is None:
+                raise InputError(_("No points are chosen: choose them under Landmarks in the first section."))
+            return table_of(parameters.markups) or LandmarkTable.from_names(markups_names(parameters.markups))
+        path = qt.QFileDialog.getOpenFileName(
+            None, _("A table of landmarks"), parameters.dataset, _("Tables (*.csv)")
+        )
+        return read_table(Path(path)) if path else None
+
+    def _on_export(self) -> None:
+        parameters = self._parameters
+        if parameters is None:
+            return
+        try:
+            waiting = self._without_declined(
+                self._chosen_cases(parameters), Path(parameters.dataset) / CASES_NAME
+            )
+        except InputError as error:
+            self._say(str(error))
+            return
+        self._waiting = iter(waiting)
+        self._done, self._problems = [], []
+        self._count = len(waiting)
+        self._timer.start()
+        self.update()
+
+    def _chosen_cases(self, parameters: Parameters) -> list[tuple[Any, Any]]:
+        if self._ui.scopeComboBox.currentIndex == _ALL_VOLUMES:
+            cases = list(annotated_volumes(slicer.mrmlScene))
+            if not cases:
+                raise InputError(_("No scan of the scene has landmarks: detect or place some first."))
+            return cases
+        if parameters.volume is None or parameters.markups is None:
+            raise InputError(_("There is nothing to export: choose a scan and its landmarks above."))
+        return [(parameters.volume, parameters.markups)]
+
+    def _without_declined(self, cases: list[tuple[Any, Any]], path: Path) -> list[tuple[Any, Any]]:
+        """The cases without those that are in the data set already and shall stay as they are."""
+        names = [case_name(volume) for volume, _markups in cases]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(
+                _("Two scans would become the case '{name}': rename one of them.").format(name=twice)
+            )
+        there = {case.name for case in cases_of(path)} & set(names)
+        question = _("The data set has {names} already. Replace what it has?").format(
+            names=", ".join(sorted(there))
+        )
+        if not there or slicer.util.confirmYesNoDisplay(question):
+            return cases
+        return [case for case, name in zip(cases, names, strict=True) if name not in there]
+
+    def _export_next(self) -> None:
+        """One case, so that the bar moves between them."""
+        case = next(self._waiting, None)
+        if case is None or self._parameters is None:
+            self._finish()
+            return
+        volume, markups = case
+        done = len(self._done) + len(self._problems)
+        show_progress(self._ui.exportProgressBar, (done + 1) / self._count, case_name(volume))
+        try:
+            exported = export_case(
+                volume,
+                markups,
+                Path(self._parameters.dataset) / CASES_NAME,
+                group=str(self._ui.patientLineEdit.text).strip(),
+            )
+            self._done.append(exported.name)
+        except InputError as error:
+            self._problems.append(str(error))
+
+    def _finish(self) -> None:
+        self._stop()
+        parts = []
+        if self._done and self._parameters is not None:
+            parts.append(
+                _("{count} exported to {path}.").format(
+                    count=len(self._done), path=Path(self._parameters.dataset) / CASES_NAME
+                )
+            )
+        self._say(" ".join([*parts, *self._problems]) or _("Nothing was exported."))
+        self.update()
+
+    def _stop(self) -> None:
+        self._timer.stop()
+        self._waiting = iter(())
+        rest(self._ui.exportProgressBar)
+
+    def _say(self, text: str) -> None:
+        say(self._ui.exportMessageLabel, text)
+        self._log(text)
+
+
+def _unplaced(markups: Any) -> str:
+    """What a person has to know before an export."""
+    if markups is None:
+        return ""
+    rows = landmark_rows(markups)
+    to_place = [row.name for row in rows if row.status == "to place"]
+    doubtful = [row.name for row in rows if row.status == "uncertain"]
+    parts = []
+    if to_place:
+        parts.append(
+            _("{count} of {all} still to place (or to mark as absent): {names}.").format(
+                count=len(to_place), all=len(rows), names=_few(to_place)
+            )
+        )
+    if doubtful:
+        parts.append(_("Look at the uncertain ones before you export: {names}.").format(names=_few(doubtful)))
+    return " ".join(parts)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (" .." if len(names) > 8 else "")
