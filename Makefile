@@ -41,6 +41,11 @@ format: $(VENV)/all.stamp ## put the code in the style that lint asks for
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
+.PHONY: pictures
+pictures: system $(VENV)/all.stamp ## draw the pictures of the documentation; trains the demo first if there is none
+	test -f demo/run/model/model.json || $(RUN) train_cli demo --output demo
+	PYTHONPATH=Testing $(VENV)/bin/python Testing/pictures.py demo docs/pictures
+
 .PHONY: venv
 venv: $(VENV)/all.stamp ## set up .venv with everything
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
+from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -33,7 +34,7 @@ class LandmarkDetection(ScriptedLoadableModule):
     def __init__(self, parent: Any) -> None:
         super().__init__(parent)
         parent.title = _("Landmark Detection")
-        parent.categories = [_("Segmentation"), _("Quantification")]
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Markups"]
         parent.contributors = ["The LandmarkDetection contributors"]
         parent.helpText = _(

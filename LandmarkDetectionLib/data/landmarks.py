@@ -56,3 +56,12 @@ class LandmarkSet:
             if name in index:
                 points[row] = self.positions[index[name]]
         return points
+
+    def completed_by(self, other: LandmarkSet) -> LandmarkSet:
+        """These landmarks, and those of another set that are not among them."""
+        rows = [row for row, name in enumerate(other.names) if name not in self.names]
+        return LandmarkSet(
+            [*self.names, *(other.names[row] for row in rows)],
+            np.concatenate([self.positions, other.positions[rows]]),
+            [*self.descriptions, *(other.descriptions[row] for row in rows)],
+        )

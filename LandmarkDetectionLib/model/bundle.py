@@ -208,7 +208,7 @@ def _extract(archive: Path, folder: Path) -> None:
                         f"{archive}: not one {file} in it; give the .zip that `bundle export` wrote."
                     )
                 (folder / file).write_bytes(packed.read(members[0]))
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted: RuntimeError
         raise InputError(
             f"{archive}: cannot be unpacked ({error}); give the .zip that `bundle export` wrote."
         ) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +13,93 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LandmarkDetectionLib.data.cases import case_landmarks
+from LandmarkDetectionLib.data.cases import Case, case_landmarks, find_table
 from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of, write_case
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.inputs import Input, find_inputs
-from LandmarkDetectionLib.detection.results import (
-    CaseDetections,
-    CaseOutcome,
-    read_case,
-    write_summary,
-)
+from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, read_case, write_summary
 from LandmarkDetectionLib.detection.results import write_case as write_result
 from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
+from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, Bundle
 from LandmarkDetectionLib.panel.labels import rest, say, show_progress
 from LandmarkDetectionLib.panel.model_list import ModelEntry
+from LandmarkDetectionLib.panel.observer import Later
 from LandmarkDetectionLib.panel.packages import install_missing_packages
 from LandmarkDetectionLib.panel.parameters import Parameters
 from LandmarkDetectionLib.panel.worker_client import WorkerClient
 from LandmarkDetectionLib.scene.markups import (
-    LandmarkRow,
-    landmark_rows,
     landmarks_of,
     new_markups,
     set_table,
     show_detections,
     show_landmarks,
+    snapshot,
     table_of,
 )
 from LandmarkDetectionLib.scene.views import show_volume
-from LandmarkDetectionLib.scene.volumes import add_volume, frame_of
+from LandmarkDetectionLib.scene.volumes import add_volume, frame_of, remove_node
 from LandmarkDetectionLib.worker.protocol import Failure, Notice, Progress, Result
+
+_REVIEWED = "reviewed"
+"""The column of the data set's CSV that says which cases a person has accepted."""
+
+
+@dataclass
+class _Batch:
+    """The scans of one input, and what is known of them; fixed when the batch starts.
+
+    Attributes:
+        folder: of the results.
+        model: the folder of the bundle.
+        bundle: its description.
+        device: where to compute.
+        inputs: all scans.
+        outcomes: by case name.
+        waiting: scans still to do.
+        current: the scan that the worker has.
+    """
+
+    folder: Path
+    model: Path
+    bundle: Bundle
+    device: str
+    inputs: list[Input]
+    outcomes: dict[str, CaseOutcome] = field(default_factory=dict)
+    waiting: list[Input] = field(default_factory=list)
+    current: Input | None = None
+
+    def read_results(self) -> None:
+        """Take in the results that there are of this model, as it is now."""
+        written = (self.model / DESCRIPTION_FILE).stat().st_mtime_ns
+        for item in self.inputs:
+            name, path = item.case.name, self.folder / f"{item.case.name}.csv"
+            if path.is_file() and path.stat().st_mtime_ns >= written:
+                try:
+                    result = read_case(self.folder, name)
+                    self.outcomes[name] = CaseOutcome(name, item.case.image_path, result)
+                except InputError as error:
+                    self.outcomes[name] = CaseOutcome(name, item.case.image_path, None, str(error))
+
+    def keep(self, end: Result | Failure) -> None:
+        """Write and remember how the current scan ended."""
+        if self.current is None:
+            return
+        case = self.current.case
+        error = end.text if isinstance(end, Failure) else ""
+        result = CaseDetections(case.name, end.detections) if isinstance(end, Result) else None
+        if result is not None:
+            try:
+                write_result(result, self.folder)
+            except InputError as reason:
+                result, error = None, str(reason)
+        self.outcomes[case.name] = CaseOutcome(case.name, case.image_path, result, error)
+
+    def reviews(self) -> list[Review]:
+        """The cases with results, the most doubtful first."""
+        results = [outcome.result for outcome in self.outcomes.values() if outcome.result is not None]
+        names, shape = self.bundle.table.names, self.bundle.mean_shape
+        return in_order_of_doubt([review(result, names, shape) for result in results])
 
 
 @dataclass(frozen=True)
@@ -53,7 +109,7 @@ class _OpenCase:
     item: Input
     volume: Any
     markups: Any
-    kept: list[LandmarkRow]
+    kept: object
 
 
 class BatchSection:
@@ -75,21 +131,21 @@ class BatchSection:
     ) -> None:
         self._ui, self._client, self._model, self._log = ui, client, model, log
         self._parameters: Parameters | None = None
-        self._inputs: list[Input] = []
-        self._outcomes: dict[str, CaseOutcome] = {}
-        self._listed_for: tuple[object, ...] = ()
-        self._waiting: list[Input] = []
-        self._current: Input | None = None
+        self._batch: _Batch | None = None
         self._open: _OpenCase | None = None
-        self._accepted: set[str] = set()
-        paths = ctk.ctkPathLineEdit
-        ui.batchInputPathLineEdit.filters = paths.Files | paths.Dirs
-        ui.batchOutputPathLineEdit.filters = paths.Dirs
+        self._listed_for: tuple[object, ...] = ()
+        self._running = False
+        self._list_later = Later(self._list_cases, milliseconds=300)
+        self._next_later = Later(self._detect_next, milliseconds=0)
+        self._fill_later = Later(self._fill_table, milliseconds=100)
+        ui.batchInputPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        ui.batchOutputPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         rest(ui.batchProgressBar)
         say(ui.batchMessageLabel, "")
         ui.batchTable.setHorizontalHeaderLabels([_("Case"), _("Lowest"), _("Misfit mm"), _("State")])
         ui.batchTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.batchTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        ui.batchCsvButton.connect("clicked(bool)", self._on_choose_csv)
         ui.batchButton.connect("clicked(bool)", self._on_click)
         ui.batchTable.connect("cellClicked(int,int)", self._on_case_clicked)
         ui.acceptButton.connect("clicked(bool)", self._on_accept)
@@ -97,7 +153,7 @@ class BatchSection:
     @property
     def running(self) -> bool:
         """Whether a batch is being detected."""
-        return self._current is not None
+        return self._running
 
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Take the settings from now on from here; None while there are none."""
@@ -107,24 +163,30 @@ class BatchSection:
 
     def update(self) -> None:
         """Bring the widgets in line with the settings."""
-        parameters = self._parameters
-        if parameters is None:
-            return
-        model = self._model()
-        usable = model is not None and model.bundle is not None and parameters.batchInput
+        parameters, model = self._parameters, self._model()
+        usable = parameters is not None and bool(parameters.batchInput)
+        usable = usable and model is not None and model.bundle is not None
         self._ui.batchButton.text = _("Cancel") if self.running else _("Detect in all")
-        self._ui.batchButton.enabled = bool(self.running or (usable and not self._client.busy))
+        self._ui.batchButton.enabled = self.running or (usable and self._client.is_free_for(self))
         self._ui.acceptButton.enabled = self._open is not None
-        wanted = (parameters.batchInput, parameters.batchOutput, parameters.model)
-        if not self.running and wanted != self._listed_for:
-            self._listed_for = wanted
-            self._list_cases(parameters)
+        if parameters is not None:
+            wanted = parameters.batchInput, parameters.batchOutput, parameters.model, parameters.dataset
+            if not self.running and wanted != self._listed_for:
+                self._listed_for = wanted
+                self._list_later.ask()
 
     def cancel(self) -> None:
         """Stop after what has been detected so far."""
-        self._waiting = []
+        if self._batch is not None:
+            self._batch.waiting = []
         if self.running:
             self._client.cancel()
+
+    def close(self) -> None:
+        """Forget all that was asked for."""
+        self._list_later.drop()
+        self._next_later.drop()
+        self._fill_later.drop()
 
     # What the worker says
 
@@ -138,70 +200,78 @@ class BatchSection:
 
     def on_end(self, end: Result | Failure) -> None:
         """Keep what was found in this case, and go on with the next."""
-        current, self._current = self._current, None
-        if current is not None and not (isinstance(end, Failure) and end.kind == "cancelled"):
-            self._keep(current, end)
-        self._detect_next()
+        batch = self._batch
+        if batch is not None and not (isinstance(end, Failure) and end.kind == "cancelled"):
+            batch.keep(end)
+            if isinstance(end, Failure) and batch.current is not None:
+                self._log(f"{batch.current.case.name}: {end.text}")
+        self._next_later.ask()
 
-    def _keep(self, current: Input, end: Result | Failure) -> None:
-        case = current.case
-        if isinstance(end, Failure):
-            self._outcomes[case.name] = CaseOutcome(case.name, case.image_path, None, end.text)
-            self._log(f"{case.name}: {end.text}")
-            return
-        result = CaseDetections(case.name, end.detections)
-        try:
-            write_result(result, self._results_folder)
-            self._outcomes[case.name] = CaseOutcome(case.name, case.image_path, result)
-        except InputError as error:
-            self._outcomes[case.name] = CaseOutcome(case.name, case.image_path, None, str(error))
-
-    # What a person does
+    # Detecting
 
     def _on_click(self) -> None:
-        parameters = self._parameters
         if self.running:
             self.cancel()
             return
-        if parameters is None:
-            return
         try:
             install_missing_packages()
-            self._inputs = find_inputs(Path(parameters.batchInput))
-        except InputError as error:
+            batch = self._new_batch()
+        except (InputError, OSError) as error:
             self._say(str(error))
             return
-        if not self._ui.skipDoneCheckBox.checked:
-            self._outcomes = {}
-        self._waiting = [item for item in self._inputs if not self._has_result(item.case.name)]
+        if batch is None:
+            return
+        if self._ui.skipDoneCheckBox.checked:
+            batch.read_results()
+        done = {name for name, outcome in batch.outcomes.items() if outcome.result is not None}
+        batch.waiting = [item for item in batch.inputs if item.case.name not in done]
+        self._client.claim(self)
+        self._batch, self._running = batch, True
         self._say("")
+        self.update()
         self._detect_next()
 
-    def _detect_next(self) -> None:
-        model, parameters = self._model(), self._parameters
-        if not self._waiting or model is None or parameters is None:
-            self._finish()
-            return
-        self._current = self._waiting.pop(0)
-        case = self._current.case
-        self._show_progress(0)
-        if self._current.problem:
-            self.on_end(Failure(0, "volume", self._current.problem))
-        else:
-            self._client.detect(model.folder, parameters.device, case.image_path.resolve(), self)
-        self._fill_table()
-        self.update()
+    def _new_batch(self) -> _Batch | None:
+        """The scans of the chosen input for the chosen model; None where one is not chosen.
 
-    def _finish(self) -> None:
-        self._current = None
+        Raises:
+            InputError, OSError: if the input is not there or cannot be read.
+        """
+        parameters, model = self._parameters, self._model()
+        if parameters is None or model is None or model.bundle is None or not parameters.batchInput:
+            return None
+        source = Path(parameters.batchInput)
+        inputs = find_inputs(source)
+        beside = (source if source.is_dir() else source.parent) / "detections"
+        folder = Path(parameters.batchOutput) if parameters.batchOutput else beside
+        return _Batch(folder, model.folder, model.bundle, parameters.device, inputs)
+
+    def _detect_next(self) -> None:
+        batch = self._batch
+        if batch is None or not self.running:
+            return
+        if not batch.waiting:
+            self._finish(batch)
+            return
+        batch.current = batch.waiting.pop(0)
+        self._show_progress(0)
+        if batch.current.problem:
+            self.on_end(Failure(0, "volume", batch.current.problem))
+        else:
+            self._client.detect(batch.model, batch.device, batch.current.case.image_path.resolve())
+        self._fill_later.ask()
+
+    def _finish(self, batch: _Batch) -> None:
+        batch.current = None
+        self._running = False
+        self._client.release()
         rest(self._ui.batchProgressBar)
-        outcomes = list(self._outcomes.values())
-        failed = [outcome for outcome in outcomes if outcome.error]
-        if outcomes:
+        failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
+        if batch.outcomes:
             try:
-                write_summary(outcomes, self._results_folder)
+                write_summary(batch.outcomes.values(), batch.folder)
                 text = _("{count} scans; results in {folder}. Click on a case to look at it.").format(
-                    count=len(outcomes) - len(failed), folder=self._results_folder
+                    count=len(batch.outcomes) - len(failed), folder=batch.folder
                 )
             except InputError as error:
                 text = str(error)
@@ -211,46 +281,45 @@ class BatchSection:
         self._fill_table()
         self.update()
 
+    # Reviewing
+
     def _on_case_clicked(self, row: int, column: int) -> None:
-        name = self._ui.batchTable.item(row, 0).text()
-        item = next((item for item in self._inputs if item.case.name == name), None)
-        outcome = self._outcomes.get(name)
-        if item is None or outcome is None or outcome.result is None or self._parameters is None:
+        batch, name = self._batch, self._ui.batchTable.item(row, 0).text()
+        outcome = batch.outcomes.get(name) if batch is not None else None
+        if batch is None or outcome is None or outcome.result is None or self._parameters is None:
             return
+        item = next(item for item in batch.inputs if item.case.name == name)
         if self._may_close_case():
             with slicer.util.tryWithErrorDisplay(_("The case cannot be opened."), waitCursor=True):
-                self._open_case(item, outcome.result, self._parameters)
+                self._open_case(item, outcome.result, batch.bundle, self._parameters)
         self.update()
 
     def _may_close_case(self) -> bool:
         """Whether the open case has no corrections that would be lost, or the person lets them go."""
         opened = self._open
-        if (
-            opened is None
-            or opened.markups.GetScene() is None
-            or landmark_rows(opened.markups) == opened.kept
-        ):
+        if opened is None or opened.markups.GetScene() is None or snapshot(opened.markups) == opened.kept:
             return True
         question = _("The corrections of {name} are not in the data set. Drop them?").format(
             name=opened.item.case.name
         )
         return bool(slicer.util.confirmYesNoDisplay(question))
 
-    def _open_case(self, item: Input, result: CaseDetections, parameters: Parameters) -> None:
-        """Show a case in the scene in place of the one before."""
-        volume = add_volume(read_volume(item.case.image_path), item.case.name, slicer.mrmlScene)
-        markups = new_markups(volume)
-        model = self._model()
-        if model is not None and model.bundle is not None:
-            set_table(markups, model.bundle.table)
-        show_detections(result.detections, markups, volume)
-        if item.case.name in self._accepted:
-            case = next(case for case in cases_of(self._dataset(parameters)) if case.name == item.case.name)
-            show_landmarks(case_landmarks(case, None), markups, volume)
+    def _open_case(self, item: Input, result: CaseDetections, bundle: Bundle, parameters: Parameters) -> None:
+        """Show a case in the scene in place of the one before; one that was accepted, as it was accepted."""
+        scan = read_volume(item.case.image_path)
+        accepted = self._accepted_cases().get(item.case.name)
+        landmarks = case_landmarks(accepted, None) if accepted is not None else None
         if self._open is not None:
-            for node in (self._open.volume, self._open.markups):
-                slicer.mrmlScene.RemoveNode(node)
-        self._open = _OpenCase(item, volume, markups, landmark_rows(markups))
+            for node in (self._open.markups, self._open.volume):
+                if node.GetScene() is not None:
+                    remove_node(node)
+        volume = add_volume(scan, item.case.name, slicer.mrmlScene)
+        markups = new_markups(volume)
+        set_table(markups, bundle.table)
+        show_detections(result.detections, markups, volume)
+        if landmarks is not None:
+            show_landmarks(landmarks, markups, volume)
+        self._open = _OpenCase(item, volume, markups, snapshot(markups))
         parameters.volume = volume
         parameters.markups = markups
         show_volume(volume)
@@ -260,45 +329,57 @@ class BatchSection:
         opened, parameters = self._open, self._parameters
         if opened is None or parameters is None:
             return
-        name = opened.item.case.name
         try:
             path = self._dataset(parameters)
-            case = next((case for case in cases_of(path) if case.name == name), opened.item.case)
-            known = case.landmark_path is not None and case.landmark_path.is_file()
-            question = _("The case {name} has landmarks in {path} already. Replace them?").format(
-                name=name, path=path
-            )
-            if known and name not in self._accepted and not slicer.util.confirmYesNoDisplay(question):
+            case = self._known_case(opened.item.case, path)
+            if not self._may_replace(case, path):
                 return
-            case = replace(case, image_path=opened.item.case.image_path)
             landmarks = landmarks_of(opened.markups, opened.volume)
-            write_case(case, landmarks, frame_of(opened.volume), path, table=table_of(opened.markups))
+            if case.landmark_path is not None or case.mask_path is not None:
+                landmarks = landmarks.completed_by(case_landmarks(case, find_table(path, [case])))
+            reviewed = replace(case, other={**case.other, _REVIEWED: "yes"})
+            write_case(reviewed, landmarks, frame_of(opened.volume), path, table=table_of(opened.markups))
         except InputError as error:
             self._say(str(error))
             return
-        self._open = replace(opened, kept=landmark_rows(opened.markups))
-        self._accepted.add(name)
-        self._say(_("{name} is in {path} with these landmarks.").format(name=name, path=path))
+        self._open = replace(opened, kept=snapshot(opened.markups))
+        self._say(_("{name} is in {path} with these landmarks.").format(name=case.name, path=path))
         self._fill_table()
+
+    def _known_case(self, case: Case, path: Path) -> Case:
+        """The case with what the data set has of it, as far as its files are there."""
+        known = next((known for known in cases_of(path) if known.name == case.name), case)
+        return replace(
+            known,
+            image_path=case.image_path,
+            landmark_path=_if_there(known.landmark_path),
+            mask_path=_if_there(known.mask_path),
+        )
+
+    def _may_replace(self, case: Case, path: Path) -> bool:
+        """Whether nobody else's landmarks are in the files of a case, or the person lets them go."""
+        known = case.landmark_path is not None or case.mask_path is not None
+        if not known or case.other.get(_REVIEWED) == "yes":
+            return True
+        question = _("The case {name} has landmarks in {path} already. Replace those that are in this list?")
+        return bool(slicer.util.confirmYesNoDisplay(question.format(name=case.name, path=path)))
+
+    def _accepted_cases(self) -> dict[str, Case]:
+        """The cases in the data set that a person has accepted."""
+        try:
+            cases = cases_of(self._dataset(self._parameters)) if self._parameters is not None else []
+        except InputError:
+            return {}
+        return {case.name: case for case in cases if case.other.get(_REVIEWED) == "yes"}
 
     # Small steps
 
     def _show_progress(self, fraction: float) -> None:
         """How far the batch is, with this fraction of the current case done."""
-        if self._current is not None:
-            done = len(self._inputs) - len(self._waiting) - 1 + fraction
-            show_progress(self._ui.batchProgressBar, done / len(self._inputs), self._current.case.name)
-
-    @property
-    def _results_folder(self) -> Path:
-        """Where the results go: the chosen folder, or `detections` beside the scans."""
-        parameters = self._parameters
-        if parameters is None or not parameters.batchInput:
-            return Path()
-        if parameters.batchOutput:
-            return Path(parameters.batchOutput)
-        source = Path(parameters.batchInput)
-        return (source if source.is_dir() else source.parent) / "detections"
+        batch = self._batch
+        if batch is not None and batch.current is not None:
+            done = len(batch.inputs) - len(batch.waiting) - 1 + fraction
+            show_progress(self._ui.batchProgressBar, done / len(batch.inputs), batch.current.case.name)
 
     def _dataset(self, parameters: Parameters) -> Path:
         """The CSV that accepted cases go to: the one that was detected in, or that of the export.
@@ -313,50 +394,23 @@ class BatchSection:
             raise InputError(_("Choose a data set folder in the section above: accepted cases go there."))
         return Path(parameters.dataset) / CASES_NAME
 
-    def _has_result(self, name: str) -> bool:
-        outcome = self._outcomes.get(name)
-        return outcome is not None and outcome.result is not None
-
-    def _list_cases(self, parameters: Parameters) -> None:
+    def _list_cases(self) -> None:
         """Show the cases of the input, with the results that there are from before."""
-        self._inputs, self._outcomes = [], {}
-        if parameters.batchInput:
-            try:
-                self._inputs = find_inputs(Path(parameters.batchInput))
-                self._say("")
-            except InputError as error:
-                self._say(str(error))
-        for item in self._inputs:
-            name = item.case.name
-            if (self._results_folder / f"{name}.csv").is_file():
-                try:
-                    result = read_case(self._results_folder, name)
-                    self._outcomes[name] = CaseOutcome(name, item.case.image_path, result)
-                except InputError as error:
-                    self._log(str(error))
+        if self.running:
+            return
+        self._batch = None
+        try:
+            self._batch = self._new_batch()
+            if self._batch is not None:
+                self._batch.read_results()
+            say(self._ui.batchMessageLabel, "")
+        except (InputError, OSError) as error:
+            self._say(str(error))
         self._fill_table()
-
-    def _reviews(self) -> list[Review]:
-        model = self._model()
-        if model is None or model.bundle is None:
-            return []
-        names, shape = model.bundle.table.names, model.bundle.mean_shape
-        results = [outcome.result for outcome in self._outcomes.values() if outcome.result is not None]
-        return in_order_of_doubt([review(result, names, shape) for result in results])
 
     def _fill_table(self) -> None:
         """Failed cases first, then those with results, the most doubtful first, then those still to do."""
-        reviews = self._reviews()
-        reviewed = {item.case for item in reviews}
-        failed = [outcome for outcome in self._outcomes.values() if outcome.error]
-        waiting = [
-            item.case.name
-            for item in self._inputs
-            if item.case.name not in reviewed | {f.case for f in failed}
-        ]
-        rows = [((outcome.case, "", "", _("failed")), outcome.error) for outcome in failed]
-        rows += [(_cells(item, item.case in self._accepted), item.least_fitting) for item in reviews]
-        rows += [((name, "", "", _("to do")), "") for name in waiting]
+        rows = _table_rows(self._batch, self._accepted_cases()) if self._batch is not None else []
         table = self._ui.batchTable
         table.setRowCount(len(rows))
         for number, (cells, hint) in enumerate(rows):
@@ -365,12 +419,32 @@ class BatchSection:
                 cell.setToolTip(hint or text)
                 table.setItem(number, column, cell)
 
+    def _on_choose_csv(self) -> None:
+        path = qt.QFileDialog.getOpenFileName(None, _("A list of cases"), "", _("Lists of cases (*.csv)"))
+        if path:
+            self._ui.batchInputPathLineEdit.currentPath = path
+
     def _say(self, text: str) -> None:
         say(self._ui.batchMessageLabel, text)
         if text:
             self._log(text)
 
 
+def _table_rows(batch: _Batch, accepted: Container[str]) -> list[tuple[tuple[str, str, str, str], str]]:
+    """Cells and hint of each row."""
+    reviews = batch.reviews()
+    failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
+    shown = {item.case for item in reviews} | {outcome.case for outcome in failed}
+    waiting = [item.case.name for item in batch.inputs if item.case.name not in shown]
+    rows = [((outcome.case, "", "", _("failed")), outcome.error) for outcome in failed]
+    rows += [(_cells(item, item.case in accepted), item.least_fitting) for item in reviews]
+    return [*rows, *(((name, "", "", _("to do")), "") for name in waiting)]
+
+
 def _cells(item: Review, accepted: bool) -> tuple[str, str, str, str]:
     misfit = "" if math.isnan(item.misfit_mm) else f"{item.misfit_mm:.2g}"
     return item.case, f"{item.lowest_confidence:.0%}", misfit, _("accepted") if accepted else _("to review")
+
+
+def _if_there(path: Path | None) -> Path | None:
+    return path if path is not None and path.is_file() else None

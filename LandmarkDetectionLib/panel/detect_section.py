@@ -21,11 +21,11 @@ from LandmarkDetectionLib.panel.scan_upload import ScanUpload
 from LandmarkDetectionLib.panel.worker_client import WorkerClient
 from LandmarkDetectionLib.scene.markups import (
     markups_of_volume,
+    may_belong_to,
     new_markups,
     set_table,
     show_detections,
     update_visibility,
-    volume_of_markups,
 )
 from LandmarkDetectionLib.worker.protocol import Failure, Notice, Progress, Result
 from LandmarkDetectionLib.worker.shared_volume import SharedVolume
@@ -35,9 +35,10 @@ _STAGES = {"prepare": _("Preparing the scan"), "detect": _("Looking for landmark
 
 @dataclass(frozen=True)
 class _Target:
-    """What is being detected where."""
+    """What is being detected where; without markups, new ones are made."""
 
     volume: Any
+    markups: Any
     folder: Path
     bundle: Bundle
 
@@ -59,6 +60,7 @@ class DetectSection:
         self._entries: list[ModelEntry] = []
         self._target: _Target | None = None
         self._device_names: dict[str, str] = {}
+        self._last_volume: Any = None
         ui.detectButton.connect("clicked(bool)", self._on_click)
         ui.modelComboBox.connect("currentIndexChanged(int)", self._on_model_chosen)
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._on_device_chosen)
@@ -88,24 +90,11 @@ class DetectSection:
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Take the settings from now on from here; None while there are none."""
         self._parameters = parameters
-        if parameters is not None:
-            self._select_model(Path(parameters.model) if parameters.model else None)
-            self.set_devices(tuple(self._device_names.items()))
 
     def set_devices(self, devices: tuple[tuple[str, str], ...]) -> None:
         """Offer these devices, by identifier and name, besides the automatic choice."""
         self._device_names = dict(devices)
-        wanted = self._parameters.device if self._parameters is not None else "auto"
-        offered = {"auto": _("Automatic"), **self._device_names}
-        if wanted not in offered:
-            offered[wanted] = wanted
-        box = self._ui.deviceComboBox
-        blocked = box.blockSignals(True)
-        box.clear()
-        for identifier, name in offered.items():
-            box.addItem(name, identifier)
-        box.setCurrentIndex(box.findData(wanted))
-        box.blockSignals(blocked)
+        self._list_devices()
 
     def list_models(self, select: Path | None = None) -> None:
         """Look for models again."""
@@ -122,8 +111,12 @@ class DetectSection:
         """Bring the widgets in line with the settings."""
         parameters = self._parameters
         if parameters is None:
+            self._ui.detectButton.enabled = False
             return
+        self._follow_model(parameters)
         self._follow_volume(parameters)
+        if self._ui.deviceComboBox.currentData != parameters.device:
+            self._list_devices()
         if parameters.markups is not None:
             update_visibility(
                 parameters.markups,
@@ -131,30 +124,27 @@ class DetectSection:
                 show_uncertain=parameters.showUncertain,
             )
         ready = parameters.volume is not None and self.model is not None and self.model.bundle is not None
-        busy_elsewhere = self._client.busy and not self.running
         self._ui.detectButton.text = _("Cancel") if self.running else _("Detect")
-        self._ui.detectButton.enabled = self.running or (ready and not busy_elsewhere)
+        self._ui.detectButton.enabled = self.running or (ready and self._client.is_free_for(self))
 
     def cancel(self) -> None:
         """Stop; what has been found so far is dropped."""
-        if not self.running:
-            return
-        if self._client.busy:
-            self._ui.progressBar.format = _("Cancelling")
+        if self.running and self._client.detecting:
+            show_progress(self._ui.progressBar, 0, _("Cancelling"))
             self._client.cancel()
-        else:
+        elif self.running:
             self._upload.cancel()
             self._finish(_("The detection was cancelled."))
+
+    def forget_scene(self) -> None:
+        """Stop, and forget the scan that was handed over last."""
+        self.cancel()
+        self._upload.forget()
 
     def close(self) -> None:
         """Forget everything that is on its way, and remove the files."""
         self._target = None
         self._upload.clear()
-
-    def forget_scene(self) -> None:
-        """The scene is being closed: nothing that comes from now on belongs to it."""
-        self.cancel()
-        self._parameters = None
 
     # What the worker says
 
@@ -175,7 +165,7 @@ class DetectSection:
         target, parameters = self._target, self._parameters
         if isinstance(end, Failure):
             self._finish(end.text)
-        elif target is None or parameters is None or target.volume.GetScene() is not slicer.mrmlScene:
+        elif target is None or parameters is None or not _is_in_scene(target.volume):
             self._finish(_("The scan is no longer in the scene: its landmarks were dropped."))
         else:
             self._finish(self._show(end, target, parameters))
@@ -183,10 +173,11 @@ class DetectSection:
     def _show(self, result: Result, target: _Target, parameters: Parameters) -> str:
         """Put the landmarks into the scene; gives a sentence about them."""
         slicer.mrmlScene.SaveStateForUndo()
-        markups = markups_of_volume(target.volume, parameters.markups) or new_markups(target.volume)
+        markups = target.markups if _is_in_scene(target.markups) else new_markups(target.volume)
         set_table(markups, target.bundle.table)
         kept = show_detections(result.detections, markups, target.volume)
-        parameters.markups = markups
+        if parameters.volume is target.volume:
+            parameters.markups = markups
         update_visibility(
             markups, least_confidence=parameters.leastConfidence, show_uncertain=parameters.showUncertain
         )
@@ -203,7 +194,9 @@ class DetectSection:
             return
         try:
             install_missing_packages()
-            self._target = _Target(parameters.volume, model.folder, model.bundle)
+            self._client.claim(self)
+            markups = markups_of_volume(parameters.volume, parameters.markups)
+            self._target = _Target(parameters.volume, markups, model.folder, model.bundle)
             say(self._ui.messageLabel, "")
             self._show_upload(0)
             self._upload.start(
@@ -212,7 +205,7 @@ class DetectSection:
                 on_done=self._ask_worker,
                 on_failure=self._finish,
             )
-        except InputError as error:
+        except (InputError, OSError) as error:
             self._finish(str(error))
         self.update()
 
@@ -220,7 +213,7 @@ class DetectSection:
         if self._target is None or self._parameters is None:
             return
         show_progress(self._ui.progressBar, 0, _("Starting"))
-        self._client.detect(self._target.folder, self._parameters.device, scan, self)
+        self._client.detect(self._target.folder, self._parameters.device, scan)
 
     def _on_model_chosen(self, row: int) -> None:
         model = self.model
@@ -254,9 +247,32 @@ class DetectSection:
 
     def _follow_volume(self, parameters: Parameters) -> None:
         """Choose the landmarks that belong to the chosen volume, never another scan's."""
-        markups = parameters.markups
-        if markups is not None and volume_of_markups(markups) not in (None, parameters.volume):
-            parameters.markups = markups_of_volume(parameters.volume) if parameters.volume else None
+        volume, markups = parameters.volume, parameters.markups
+        if (volume is not None and markups is not None and not may_belong_to(markups, volume)) or (
+            volume is not None and markups is None and volume is not self._last_volume
+        ):
+            parameters.markups = markups_of_volume(volume)
+        self._last_volume = volume
+
+    def _follow_model(self, parameters: Parameters) -> None:
+        """Choose the model that the settings name."""
+        model = self.model
+        if parameters.model and (model is None or str(model.folder) != parameters.model):
+            self._select_model(Path(parameters.model))
+        elif not parameters.model and model is not None:
+            parameters.model = str(model.folder)
+
+    def _list_devices(self) -> None:
+        wanted = self._parameters.device if self._parameters is not None else "auto"
+        offered = {"auto": _("Automatic"), **self._device_names}
+        offered.setdefault(wanted, wanted)
+        box = self._ui.deviceComboBox
+        blocked = box.blockSignals(True)
+        box.clear()
+        for identifier, name in offered.items():
+            box.addItem(name, identifier)
+        box.setCurrentIndex(box.findData(wanted))
+        box.blockSignals(blocked)
 
     def _select_model(self, folder: Path | None) -> None:
         row = self._ui.modelComboBox.findData(str(folder)) if folder else -1
@@ -281,10 +297,15 @@ class DetectSection:
 
     def _finish(self, text: str) -> None:
         self._target = None
+        self._client.release()
         rest(self._ui.progressBar)
         say(self._ui.messageLabel, text)
         self._log(text)
         self.update()
+
+
+def _is_in_scene(node: Any) -> bool:
+    return node is not None and node.GetScene() is slicer.mrmlScene
 
 
 def _describe(result: Result, kept: tuple[str, ...], devices: dict[str, str]) -> str:

@@ -23,8 +23,11 @@ from LandmarkDetectionLib.scene.markups import (
     landmark_rows,
     markups_names,
     markups_of_volume,
+    may_belong_to,
     new_markups,
+    refer_to_volume,
     table_of,
+    volume_of_markups,
 )
 
 _FROM_MODEL, _FROM_FILE, _FROM_MARKUPS = range(3)
@@ -43,6 +46,7 @@ class ExportSection:
     def __init__(self, ui: Any, model: Callable[[], ModelEntry | None], log: Callable[[str], None]) -> None:
         self._ui, self._model, self._log = ui, model, log
         self._parameters: Parameters | None = None
+        self._volume: Any = None
         self._waiting: Iterator[tuple[Any, Any]] = iter(())
         self._count = 0
         self._done: list[str] = []
@@ -51,6 +55,7 @@ class ExportSection:
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._export_next)
         ui.sourceComboBox.addItems([_("The model"), _("A landmarks.csv..."), _("The chosen points")])
+        ui.scopeComboBox.connect("currentIndexChanged(int)", lambda index: self.update())
         ui.scopeComboBox.addItems([_("This scan"), _("Every scan that has landmarks")])
         ui.datasetPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         say(ui.exportMessageLabel, "")
@@ -60,6 +65,7 @@ class ExportSection:
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Take the settings from now on from here; None while there are none."""
         self._parameters = parameters
+        self._volume = None
         self._stop()
 
     def update(self) -> None:
@@ -67,7 +73,11 @@ class ExportSection:
         parameters = self._parameters
         if parameters is None:
             return
+        if parameters.volume is not self._volume:
+            self._volume = parameters.volume
+            self._ui.patientLineEdit.text = ""
         running = bool(self._timer.active)
+        self._ui.patientLineEdit.enabled = self._ui.scopeComboBox.currentIndex == _THIS_VOLUME
         self._ui.startButton.enabled = parameters.volume is not None and not running
         self._ui.exportButton.enabled = bool(parameters.dataset) and not running
         say(self._ui.unplacedLabel, _unplaced(parameters.markups))
@@ -127,14 +137,18 @@ class ExportSection:
         self.update()
 
     def _chosen_cases(self, parameters: Parameters) -> list[tuple[Any, Any]]:
+        volume, markups = parameters.volume, parameters.markups
+        fitting = volume is not None and markups is not None and may_belong_to(markups, volume)
+        if fitting:  # whoever made them
+            refer_to_volume(markups, volume)
         if self._ui.scopeComboBox.currentIndex == _ALL_VOLUMES:
-            cases = list(annotated_volumes(slicer.mrmlScene))
+            cases = list(annotated_volumes(slicer.mrmlScene, markups))
             if not cases:
                 raise InputError(_("No scan of the scene has landmarks: detect or place some first."))
             return cases
-        if parameters.volume is None or parameters.markups is None:
+        if not fitting:
             raise InputError(_("There is nothing to export: choose a scan and its landmarks above."))
-        return [(parameters.volume, parameters.markups)]
+        return [(volume, markups)]
 
     def _without_declined(self, cases: list[tuple[Any, Any]], path: Path) -> list[tuple[Any, Any]]:
         """The cases without those that are in the data set already and shall stay as they are."""
@@ -163,14 +177,16 @@ class ExportSection:
         show_progress(self._ui.exportProgressBar, (done + 1) / self._count, case_name(volume))
         try:
             exported = export_case(
-                volume,
-                markups,
-                Path(self._parameters.dataset) / CASES_NAME,
-                group=str(self._ui.patientLineEdit.text).strip(),
+                volume, markups, Path(self._parameters.dataset) / CASES_NAME, group=self._patient
             )
             self._done.append(exported.name)
         except InputError as error:
             self._problems.append(str(error))
+
+    @property
+    def _patient(self) -> str:
+        """The patient of the scan; '' if it is not known, or there are several scans."""
+        return str(self._ui.patientLineEdit.text).strip() if self._ui.patientLineEdit.enabled else ""
 
     def _finish(self) -> None:
         self._stop()
@@ -181,8 +197,17 @@ class ExportSection:
                     count=len(self._done), path=Path(self._parameters.dataset) / CASES_NAME
                 )
             )
-        self._say(" ".join([*parts, *self._problems]) or _("Nothing was exported."))
+        self._say(" ".join([*parts, *self._problems, *self._left_out()]) or _("Nothing was exported."))
         self.update()
+
+    def _left_out(self) -> list[str]:
+        """A sentence about the points of no scan, where all scans were to be exported."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+        names = [node.GetName() for node in nodes if volume_of_markups(node) is None]
+        if not names or self._ui.scopeComboBox.currentIndex != _ALL_VOLUMES:
+            return []
+        text = _("Left out, for nobody said which scan they belong to: {names}. Choose each beside its scan.")
+        return [text.format(names=_few(names))]
 
     def _stop(self) -> None:
         self._timer.stop()

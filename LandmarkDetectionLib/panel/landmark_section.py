@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -13,8 +14,15 @@ from slicer.i18n import tr as _
 from LandmarkDetectionLib.panel.labels import say
 from LandmarkDetectionLib.panel.observer import NodeWatcher
 from LandmarkDetectionLib.panel.parameters import Parameters
-from LandmarkDetectionLib.scene.markups import STATUSES, LandmarkRow, Status, landmark_rows, set_absent
-from LandmarkDetectionLib.scene.views import is_placing, jump_to, start_placing, stop_placing
+from LandmarkDetectionLib.scene.markups import (
+    STATUSES,
+    LandmarkRow,
+    Status,
+    landmark_rows,
+    release,
+    set_absent,
+)
+from LandmarkDetectionLib.scene.views import Placing, is_placing, jump_to
 
 _COLOURS: dict[Status, str] = {
     "found": "#2e7d32",
@@ -43,7 +51,7 @@ class LandmarkSection:
         self._ui = ui
         self._parameters: Parameters | None = None
         self._rows: list[LandmarkRow] = []
-        self._placing = ""
+        self._placing: Placing | None = None
         markups = slicer.vtkMRMLMarkupsNode
         events = (
             vtk.vtkCommand.ModifiedEvent,
@@ -56,7 +64,7 @@ class LandmarkSection:
             markups.PointPositionNonMissingEvent,
         )
         self._watcher = NodeWatcher(events, self._refresh)
-        self._mode_watcher = NodeWatcher((vtk.vtkCommand.ModifiedEvent,), self._follow_placing)
+        self._mode_watcher = NodeWatcher((vtk.vtkCommand.ModifiedEvent,), self._refresh)
         ui.landmarkTable.setHorizontalHeaderLabels([_("Landmark"), _("Status"), _("Confidence"), _("± mm")])
         header = ui.landmarkTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
@@ -65,15 +73,17 @@ class LandmarkSection:
         ui.groupComboBox.connect("currentIndexChanged(int)", self._on_group_chosen)
         ui.placeButton.connect("clicked(bool)", self._on_place)
         ui.absentButton.connect("clicked(bool)", self._on_absent)
+        ui.releaseButton.connect("clicked(bool)", self._on_release)
 
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Take the settings from now on from here; None while there are none."""
+        self._stop_placing()
         self._parameters = parameters
-        self._placing = ""
-        self.update()
 
     def update(self) -> None:
         """Follow the markups node that is chosen."""
+        if self._parameters is None or self._parameters.markups is not self._watcher.node:
+            self._stop_placing()
         self._watcher.watch(self._parameters.markups if self._parameters is not None else None)
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         self._mode_watcher.watch(interaction if self._parameters is not None else None)
@@ -131,9 +141,10 @@ class LandmarkSection:
 
     def _update_buttons(self) -> None:
         status = self._selected_status
-        self._ui.placeButton.enabled = bool(self._placing) or status in ("to place", "absent")
-        self._ui.placeButton.checked = bool(self._placing)
-        self._ui.absentButton.enabled = status is not None and status != "absent"
+        self._ui.placeButton.enabled = self._placing is not None or status is not None
+        self._ui.placeButton.checked = self._placing is not None
+        self._ui.absentButton.enabled = status not in (None, "absent") and self._placing is None
+        self._ui.releaseButton.enabled = status not in (None, "to place") and self._placing is None
 
     def _on_select(self) -> None:
         if self._selected and self._watcher.node is not None:
@@ -145,41 +156,52 @@ class LandmarkSection:
         self._update_buttons()
 
     def _on_absent(self) -> None:
+        self._change_selected(set_absent)
+
+    def _on_release(self) -> None:
+        self._change_selected(release)
+
+    def _change_selected(self, change: Callable[[Any, str], None]) -> None:
         if self._selected and self._watcher.node is not None:
             slicer.mrmlScene.SaveStateForUndo()
-            set_absent(self._watcher.node, self._selected)
+            change(self._watcher.node, self._selected)
 
     # Placing one landmark after the other
 
     def _on_place(self) -> None:
-        if self._placing:
-            self._placing = ""
-            stop_placing()
-        else:
+        if self._placing is not None:
+            self._stop_placing()
+        elif self._selected:
+            slicer.mrmlScene.SaveStateForUndo()
             self._place(self._selected)
-        self._update_buttons()
+        self._refresh()
 
     def _place(self, name: str) -> None:
-        """Wait for a click in a view that places this landmark, and say what it is; '' waits for nothing."""
-        self._placing = name
-        if name:
-            self._select(name)
-            start_placing(self._watcher.node, name)
-        row = next((row for row in self._rows if row.name == name), None)
+        """Wait for a click in a view that places this landmark, and say what it is."""
+        self._select(name)
+        self._placing = Placing(self._watcher.node, name)
+        definition = next((row.definition for row in self._rows if row.name == name), "")
         text = _("Click on {name} in a view. {definition}")
-        say(self._ui.placeLabel, text.format(name=name, definition=row.definition) if row else "")
+        say(self._ui.placeLabel, text.format(name=name, definition=definition))
+
+    def _stop_placing(self) -> None:
+        placing, self._placing = self._placing, None
+        say(self._ui.placeLabel, "")
+        if placing is not None:
+            placing.give_up()
 
     def _follow_placing(self) -> None:
         """Go on with the next landmark when one has been placed, and stop when the person has stopped."""
-        if not self._placing:
-            say(self._ui.placeLabel, "")
+        if self._placing is None:
             return
-        statuses = {row.name: row.status for row in self._rows}
-        if statuses.get(self._placing) == "placed":
-            self._place(next((name for name, status in statuses.items() if status == "to place"), ""))
+        if self._placing.is_done:
+            self._placing = None
+            say(self._ui.placeLabel, "")
+            following = next((row.name for row in self._rows if row.status == "to place"), "")
+            if following:
+                self._place(following)
         elif not is_placing():
-            self._place("")
-        self._update_buttons()
+            self._stop_placing()
 
     def _select(self, name: str) -> None:
         table = self._ui.landmarkTable

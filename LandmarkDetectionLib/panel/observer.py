@@ -1,4 +1,4 @@
-"""Watching nodes of the scene."""
+"""Hearing of changes, once for many at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,31 @@ from typing import Any
 import qt
 
 
+class Later:
+    """Calls a function from the event loop, once however often it was asked for meanwhile.
+
+    Args:
+        function: to call.
+        milliseconds: after the last time that it was asked for.
+    """
+
+    def __init__(self, function: Callable[[], None], milliseconds: int = 20) -> None:
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(milliseconds)
+        self._timer.connect("timeout()", function)
+
+    def ask(self) -> None:
+        """Ask for a call."""
+        self._timer.start()
+
+    def drop(self) -> None:
+        """Forget what was asked for."""
+        self._timer.stop()
+
+
 class NodeWatcher:
-    """Calls a function soon after a node has changed: once for many changes at a time.
+    """Calls a function soon after a node of the scene has changed.
 
     Args:
         events: VTK events of the node that count.
@@ -18,12 +41,9 @@ class NodeWatcher:
 
     def __init__(self, events: Sequence[int], on_change: Callable[[], None]) -> None:
         self._events = events
+        self._call = Later(on_change)
         self._node: Any = None
         self._tags: list[int] = []
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(20)
-        self._timer.connect("timeout()", on_change)
 
     @property
     def node(self) -> Any:
@@ -39,10 +59,10 @@ class NodeWatcher:
         self._node = node
         self._tags = []
         if node is None:
-            self._timer.stop()
+            self._call.drop()
         else:
             self._tags = [node.AddObserver(event, self._on_event) for event in self._events]
-            self._timer.start()
+            self._call.ask()
 
     def _on_event(self, caller: Any, event: str) -> None:
-        self._timer.start()
+        self._call.ask()

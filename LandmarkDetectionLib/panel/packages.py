@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import subprocess
 
 import slicer
 from slicer.i18n import tr as _
@@ -26,10 +27,15 @@ def install_missing_packages() -> None:
         InputError: if the person declined, the PyTorch extension is not there, or it did not work.
     """
     missing = missing_packages()
-    if "torch" in missing:
-        _install_torch()
-    if set(missing) - {"torch"}:
-        _install_requirements()
+    try:
+        if "torch" in missing:
+            _install_torch()
+        if set(missing) - {"torch"}:
+            _install_requirements()
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        raise InputError(
+            _("The packages could not be installed ({reason}): see the log of Slicer.").format(reason=error)
+        ) from error
     importlib.invalidate_caches()
     still = missing_packages()
     if still:
@@ -59,7 +65,4 @@ def _install_requirements() -> None:
         if slicer.util.confirmOkCancelDisplay(question):
             slicer.util.pip_install(["-r", str(requirements)])
         return
-    try:
-        packaging.pip_ensure(packaging.load_requirements(requirements), requester="LandmarkDetection")
-    except RuntimeError as error:
-        raise InputError(_("The packages were not installed: {reason}").format(reason=error)) from error
+    packaging.pip_ensure(packaging.load_requirements(requirements), requester="LandmarkDetection")

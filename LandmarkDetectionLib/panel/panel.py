@@ -18,17 +18,24 @@ from LandmarkDetectionLib.panel.export_section import ExportSection
 from LandmarkDetectionLib.panel.labels import say
 from LandmarkDetectionLib.panel.landmark_section import LandmarkSection
 from LandmarkDetectionLib.panel.model_list import ModelList
-from LandmarkDetectionLib.panel.observer import NodeWatcher
+from LandmarkDetectionLib.panel.observer import Later, NodeWatcher
 from LandmarkDetectionLib.panel.parameters import Parameters
 from LandmarkDetectionLib.panel.sample_data import SAMPLE_NAME, clear_downloads
 from LandmarkDetectionLib.panel.worker_client import WorkerClient
 
-_PATHS = {
-    "datasetPathLineEdit": "dataset",
-    "batchInputPathLineEdit": "batchInput",
-    "batchOutputPathLineEdit": "batchOutput",
+_WIDGETS = {
+    "volume": "volumeSelector",
+    "markups": "markupsSelector",
+    "leastConfidence": "leastConfidenceSliderWidget",
+    "showUncertain": "showUncertainCheckBox",
 }
-"""Widgets of paths and their settings: connectGui would show an empty path as '.'."""
+"""Settings and the widgets that Slicer keeps in step with them."""
+_PATHS = {
+    "dataset": "datasetPathLineEdit",
+    "batchInput": "batchInputPathLineEdit",
+    "batchOutput": "batchOutputPathLineEdit",
+}
+"""Settings and widgets of paths; Slicer would show an empty path as '.'."""
 
 
 class Panel:
@@ -42,7 +49,8 @@ class Panel:
         self._ui = ui
         self._parameters: Parameters | None = None
         self._gui_tag: Any = None
-        self.client = WorkerClient(self._log, self._on_devices)
+        self._later = Later(self.update)
+        self.client = WorkerClient(self._log, self._on_devices, self._later.ask)
         self.detect = DetectSection(ui, self.client, ModelList(), self._log)
         self.landmarks = LandmarkSection(ui)
         self.export = ExportSection(ui, lambda: self.detect.model, self._log)
@@ -59,31 +67,42 @@ class Panel:
             ),
             self.export.update,
         )
-        for widget, setting in _PATHS.items():
+        for setting, widget in _PATHS.items():
             getattr(ui, widget).connect("currentPathChanged(QString)", partial(self._on_path, setting))
         ui.sampleButton.connect("clicked(bool)", self._on_sample)
         ui.clearButton.connect("clicked(bool)", self._on_clear)
 
     def set_parameters(self, parameters: Parameters | None) -> None:
-        """Show the settings of a scene, and write changes there; None where there is no scene to write in."""
-        if self._parameters is not None:
-            self._parameters.disconnectGui(self._gui_tag)
+        """Show the settings of a scene, and write changes there; None where there is no scene to write in.
+
+        Settings of the node that is shown already change nothing that a person has begun.
+        """
+        current = self._parameters
+        if current and parameters and current.parameterNode is parameters.parameterNode:
+            self._later.ask()
+            return
+        if current is not None:
+            current.disconnectGui(self._gui_tag)
         self._parameters = parameters
         self._settings.watch(parameters.parameterNode if parameters is not None else None)
         if parameters is not None:
-            self._gui_tag = parameters.connectGui(self._ui)
-            if parameters.volume is None:
-                parameters.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            # Not connectGui: in Slicer it gives no tag, without which nothing can be disconnected.
+            bound = {name: getattr(self._ui, widget) for name, widget in _WIDGETS.items()}
+            self._gui_tag = parameters.connectParametersToGui(bound)
+            parameters.volume = parameters.volume or _first_scan()
         for section in self._sections:
             section.set_parameters(parameters)
         self.update()
 
     def update(self) -> None:
         """Bring all widgets in line with the settings."""
-        self._points.watch(self._parameters.markups if self._parameters is not None else None)
-        if self._parameters is not None:
-            for widget, setting in _PATHS.items():
-                getattr(self._ui, widget).currentPath = getattr(self._parameters, setting)
+        parameters = self._parameters
+        self._points.watch(parameters.markups if parameters is not None else None)
+        if parameters is not None:
+            for setting, widget in _PATHS.items():
+                edit, path = getattr(self._ui, widget), getattr(parameters, setting)
+                if edit.currentPath != path:
+                    edit.currentPath = path
         for section in self._sections:
             section.update()
 
@@ -94,7 +113,7 @@ class Panel:
 
     def forget_scene(self) -> None:
         """The scene is being closed: stop what works for it."""
-        self.detect.cancel()
+        self.detect.forget_scene()
         self.batch.cancel()
         self.set_parameters(None)
 
@@ -103,6 +122,8 @@ class Panel:
         self.set_parameters(None)
         self.client.stop()
         self.detect.close()
+        self.batch.close()
+        self._later.drop()
 
     def _on_path(self, setting: str, path: str) -> None:
         if self._parameters is not None:
@@ -127,6 +148,12 @@ class Panel:
 
     def _log(self, text: str) -> None:
         self._ui.logTextEdit.appendPlainText(text)
+
+
+def _first_scan() -> Any | None:
+    """The first volume of the scene that can be searched: a label map is a volume too."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
 
 
 def _volumes(nodes: Any) -> Iterable[Any]:

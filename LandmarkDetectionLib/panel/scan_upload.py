@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import qt
 from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.scene.volumes import volume_of
 from LandmarkDetectionLib.worker.shared_volume import SharedVolume, write_in_pieces
 
@@ -25,7 +25,8 @@ class ScanUpload:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="LandmarkDetection-"))
-        self._written: tuple[tuple[object, ...], SharedVolume] | None = None
+        self._state: tuple[object, ...] = ()
+        self._shared: SharedVolume | None = None
         self._count = 0
         self._pieces: Iterator[float] | None = None
         self._timer = qt.QTimer()
@@ -47,27 +48,36 @@ class ScanUpload:
         """
         self.cancel()
         volume = volume_of(node)
-        key = _state_of(node, volume.frame)
-        if self._written is not None and self._written[0] == key:
-            on_done(self._written[1])
+        state = _state_of(node, volume.frame)
+        if self._state == state and self._shared is not None:
+            on_done(self._shared)
             return
-        self._forget()
+        self.forget()
         self._count += 1
-        path = self._folder / f"scan-{self._count}.npy"
-        self._pieces = write_in_pieces(volume.voxels, path)
-        self._on_progress, self._on_failure = on_progress, on_failure
-        self._finish = lambda: self._done(key, volume, path, on_done)
+        self._state = state
+        self._shared = SharedVolume(self._folder / f"scan-{self._count}.npy", volume.frame)
+        self._pieces = write_in_pieces(volume.voxels, self._shared.path)
+        self._on_progress, self._on_done, self._on_failure = on_progress, on_done, on_failure
         self._timer.start()
 
     def cancel(self) -> None:
-        """Stop writing."""
+        """Stop writing; what is half written is removed."""
         self._timer.stop()
-        self._pieces = None
+        if self._pieces is not None:
+            self.forget()
+
+    def forget(self) -> None:
+        """Stop, and remove the file of the last scan."""
+        self._timer.stop()
+        self._pieces, self._state = None, ()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            with suppress(OSError):  # Windows removes no file that the worker still maps
+                shared.path.unlink()
 
     def clear(self) -> None:
-        """Stop, and remove the files."""
-        self.cancel()
-        self._written = None
+        """Stop, and remove all files."""
+        self.forget()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write_piece(self) -> None:
@@ -76,34 +86,21 @@ class ScanUpload:
         try:
             fraction = next(self._pieces, None)
         except (OSError, ValueError) as error:
-            self.cancel()
-            self._on_failure(
-                _("The scan cannot be handed to the worker ({error}): make room on the disk.").format(
-                    error=error
-                )
-            )
+            self.forget()
+            text = _("The scan cannot be handed to the worker ({error}): make room on the disk.")
+            self._on_failure(text.format(error=error))
             return
-        if fraction is None:
-            self.cancel()
-            self._finish()
-        else:
+        if fraction is not None:
             self._on_progress(fraction)
-
-    def _done(
-        self, key: tuple[object, ...], volume: Volume, path: Path, on_done: Callable[[SharedVolume], None]
-    ) -> None:
-        shared = SharedVolume(path, volume.frame)
-        self._written = key, shared
-        on_done(shared)
-
-    def _forget(self) -> None:
-        if self._written is not None:
-            self._written[1].path.unlink(missing_ok=True)
-            self._written = None
+            return
+        self._timer.stop()
+        self._pieces = None
+        if self._shared is not None:
+            self._on_done(self._shared)
 
 
 def _state_of(node: Any, frame: Frame) -> tuple[object, ...]:
     """What tells whether a node still has the voxels that were written."""
     image = node.GetImageData()
     scalars = image.GetPointData().GetScalars()
-    return node.GetID(), scalars, image.GetMTime(), scalars.GetMTime(), str(frame.as_numbers())
+    return node.GetID(), image.GetMTime(), scalars.GetMTime(), str(frame.as_numbers())

@@ -52,9 +52,12 @@ def console_python() -> str:
 class WorkerClient:
     """Runs one detection at a time in a process that stays, with its model, until `stop`.
 
+    Who wants to detect claims the client first, hears of all that it detects, and releases it in the end.
+
     Args:
         log: takes what the worker says besides its messages.
         on_devices: takes identifier and name of each device, once the worker has started.
+        on_claim: is called when the client was claimed or released.
         python: the interpreter to run.
     """
 
@@ -62,30 +65,42 @@ class WorkerClient:
         self,
         log: Callable[[str], None],
         on_devices: Callable[[tuple[tuple[str, str], ...]], None],
+        on_claim: Callable[[], None],
         python: str | None = None,
     ) -> None:
-        self._log, self._on_devices = log, on_devices
+        self._log, self._on_devices, self._on_claim = log, on_devices, on_claim
         self._python = python or console_python()
         self._process: Any = None
         self._worker_id: int | None = None
         self._unread = b""
         self._number = 0
         self._listener: Listener | None = None
-        self._cancelled = False
+        self._detecting = self._cancelled = False
         self._patience = qt.QTimer()
         self._patience.setSingleShot(True)
         self._patience.setInterval(_PATIENCE_MS)
         self._patience.connect("timeout()", self._kill)
 
-    @property
-    def busy(self) -> bool:
-        """Whether a detection is running."""
-        return self._listener is not None
+    def is_free_for(self, listener: Listener) -> bool:
+        """Whether nobody else has claimed the client."""
+        return self._listener in (None, listener)
 
     @property
-    def running(self) -> bool:
-        """Whether there is a worker process."""
-        return self._process is not None
+    def detecting(self) -> bool:
+        """Whether a detection is running."""
+        return self._detecting
+
+    def claim(self, listener: Listener) -> None:
+        """Reserve the client; it must be free."""
+        if not self.is_free_for(listener):
+            raise RuntimeError("the worker client is claimed already")
+        self._listener = listener
+        self._on_claim()
+
+    def release(self) -> None:
+        """Let others claim the client."""
+        self._listener = None
+        self._on_claim()
 
     def start(self) -> None:
         """Start the worker, if it is not running, so that the first detection need not wait for it."""
@@ -100,23 +115,23 @@ class WorkerClient:
         self._process, self._worker_id, self._unread = process, None, b""
         process.start(self._python, ["-m", "LandmarkDetectionLib.worker"])
 
-    def detect(self, model: Path, device: str, scan: SharedVolume | Path, listener: Listener) -> None:
-        """Start a detection; its listener hears of its progress and, once, of its end."""
+    def detect(self, model: Path, device: str, scan: SharedVolume | Path) -> None:
+        """Start a detection; who has claimed the client hears of its progress and, once, of its end."""
         self._number += 1
-        self._listener, self._cancelled = listener, False
+        self._detecting, self._cancelled = True, False
         self.start()
         self._send(Detect(self._number, model, device, scan))
 
     def cancel(self) -> None:
         """Ask the running detection to stop; a worker that does not is ended."""
-        if self.busy and not self._cancelled:
+        if self._detecting and not self._cancelled:
             self._cancelled = True
             self._send(Cancel(self._number))
             self._patience.start()
 
     def stop(self) -> None:
         """End the worker; nobody hears of a detection that was running."""
-        self._listener = None
+        self._listener, self._detecting = None, False
         self._patience.stop()
         if self._process is not None:
             self._process.closeWriteChannel()
@@ -144,7 +159,7 @@ class WorkerClient:
         if isinstance(event, Ready):
             self._worker_id = event.process
             self._on_devices(event.devices)
-        elif self._listener is None or getattr(event, "number", None) != self._number:
+        elif self._listener is None or not self._detecting or getattr(event, "number", 0) != self._number:
             return
         elif isinstance(event, Progress):
             self._listener.on_progress(event)
@@ -155,11 +170,13 @@ class WorkerClient:
 
     def _end(self, end: Result | Failure) -> None:
         self._patience.stop()
-        if isinstance(end, Failure) and end.details:
+        self._detecting = False
+        if self._cancelled:  # even if it came to its end just before
+            end = Failure(self._number, "cancelled", _("The detection was cancelled."))
+        elif isinstance(end, Failure) and end.details:
             self._log(end.details)
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.on_end(end)
+        if self._listener is not None:
+            self._listener.on_end(end)
 
     def _read_log(self) -> None:
         if self._process is not None:
@@ -191,11 +208,7 @@ class WorkerClient:
         )
 
     def _end_unexpectedly(self, text: str) -> None:
-        if not self.busy:
-            return
-        if self._cancelled:
-            self._end(Failure(self._number, "cancelled", _("The detection was cancelled.")))
-        else:
+        if self._detecting:
             self._end(Failure(self._number, "fault", text))
 
     def _kill(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import slicer
 
 from LandmarkDetectionLib.data.cases import Case
-from LandmarkDetectionLib.data.dataset import write_case, write_image
+from LandmarkDetectionLib.data.dataset import cases_of, write_case, write_image
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.scene.markups import landmarks_of, table_of, volume_of_markups
 from LandmarkDetectionLib.scene.volumes import volume_of
@@ -21,14 +22,14 @@ def case_name(volume: Any) -> str:
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "_", volume.GetName()).strip(" .") or "case"
 
 
-def annotated_volumes(scene: Any) -> Iterator[tuple[Any, Any]]:
-    """The volumes of a scene that have landmarks, each with the markups node that belongs to it."""
-    seen = set()
+def annotated_volumes(scene: Any, preferred: Any = None) -> Iterator[tuple[Any, Any]]:
+    """The volumes of a scene that have landmarks, each with one markups node: the preferred, or the first."""
+    chosen: dict[str, tuple[Any, Any]] = {}
     for markups in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode", scene):
         volume = volume_of_markups(markups)
-        if volume is not None and volume.GetID() not in seen:
-            seen.add(volume.GetID())
-            yield volume, markups
+        if volume is not None and (volume.GetID() not in chosen or markups is preferred):
+            chosen[volume.GetID()] = volume, markups
+    yield from chosen.values()
 
 
 def export_case(volume: Any, markups: Any, path: Path, *, group: str = "") -> Case:
@@ -40,7 +41,7 @@ def export_case(volume: Any, markups: Any, path: Path, *, group: str = "") -> Ca
         volume: the volume node; its name is the case's.
         markups: its landmarks; a missing point is an absent landmark, one still to be placed is left out.
         path: the data set's CSV, made if need be. A case of the same name is replaced.
-        group: patient or family.
+        group: patient or family; '' leaves what the case has in the data set.
 
     Raises:
         InputError: if the volume or a landmark cannot be exported, or a file cannot be written.
@@ -52,5 +53,8 @@ def export_case(volume: Any, markups: Any, path: Path, *, group: str = "") -> Ca
         raise InputError(
             f"'{name}' lies outside the volume '{volume.GetName()}': correct it, or mark it as absent."
         )
-    case = Case(case_name(volume), write_image(scan, case_name(volume), Path(path).parent), group=group)
+    name = case_name(volume)
+    known = next((case for case in cases_of(path) if case.name == name), Case(name, Path()))
+    image = write_image(scan, name, Path(path).parent)
+    case = replace(known, image_path=image, group=group or known.group)
     return write_case(case, landmarks, scan.frame, path, table=table_of(markups))

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
@@ -23,13 +22,16 @@ from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.scene.volumes import RAS_TO_LPS
 
-Array = NDArray[np.float64]
 Status = Literal["found", "uncertain", "absent", "placed", "to place"]
 STATUSES: tuple[Status, ...] = ("to place", "uncertain", "absent", "found", "placed")
 
 _DETECTIONS = "LandmarkDetection.detections"
 _TABLE = "LandmarkDetection.landmarks"
 _VOLUME = "LandmarkDetection.volume"
+_VOLUME_NAME = "LandmarkDetection.volumeName"
+"""Outlives the volume: landmarks of a scan that is gone are not another scan's."""
+_HIDDEN = "LandmarkDetection.hidden"
+"""Names of the points that were hidden for being uncertain."""
 _UNMOVED_MM = 1e-3
 
 
@@ -125,18 +127,38 @@ def landmark_rows(markups: Any, *, least_confidence: float = 0.0) -> list[Landma
 
 
 def update_visibility(markups: Any, *, least_confidence: float, show_uncertain: bool) -> None:
-    """Show or hide the points that are only uncertain; a person's points are always visible."""
+    """Hide the points that are only uncertain, or show those again that this has hidden; no others."""
     modified = markups.StartModify()
+    hidden = set(json.loads(markups.GetAttribute(_HIDDEN) or "[]"))
     for row, landmark in enumerate(landmark_rows(markups, least_confidence=least_confidence)):
-        visible = show_uncertain or landmark.status != "uncertain"
-        if bool(markups.GetNthControlPointVisibility(row)) != visible:
-            markups.SetNthControlPointVisibility(row, visible)
+        hide = landmark.status == "uncertain" and not show_uncertain
+        if hide or landmark.name in hidden:
+            (hidden.add if hide else hidden.discard)(landmark.name)
+            if bool(markups.GetNthControlPointVisibility(row)) == hide:
+                markups.SetNthControlPointVisibility(row, not hide)
+    if hidden or markups.GetAttribute(_HIDDEN):
+        markups.SetAttribute(_HIDDEN, json.dumps(sorted(hidden)))
     markups.EndModify(modified)
 
 
 def set_absent(markups: Any, name: str) -> None:
     """Say that a landmark is not in the scan."""
     markups.SetNthControlPointPositionMissing(markups_names(markups).index(name))
+
+
+def release(markups: Any, name: str) -> None:
+    """Let the next detection put a landmark where it finds it, whatever a person has said of it."""
+    row = markups_names(markups).index(name)
+    markups.SetNthControlPointLocked(row, False)
+    markups.UnsetNthControlPointPosition(row)
+
+
+def snapshot(markups: Any) -> tuple[tuple[str, int, tuple[float, ...]], ...]:
+    """Names, statuses and positions of all points, to see whether a person has changed any."""
+    return tuple(
+        (name, markups.GetNthControlPointPositionStatus(row), tuple(markups.GetNthControlPointPosition(row)))
+        for row, name in enumerate(markups_names(markups))
+    )
 
 
 def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
@@ -204,7 +226,10 @@ def table_of(markups: Any) -> LandmarkTable | None:
 
 def refer_to_volume(markups: Any, volume: Any) -> None:
     """Say that the landmarks of a markups node belong to a volume."""
-    markups.SetNodeReferenceID(_VOLUME, volume.GetID())
+    if markups.GetNodeReferenceID(_VOLUME) != volume.GetID():
+        markups.SetNodeReferenceID(_VOLUME, volume.GetID())
+    if markups.GetAttribute(_VOLUME_NAME) != volume.GetName():
+        markups.SetAttribute(_VOLUME_NAME, volume.GetName())
 
 
 def volume_of_markups(markups: Any) -> Any | None:
@@ -212,9 +237,17 @@ def volume_of_markups(markups: Any) -> Any | None:
     return markups.GetNodeReference(_VOLUME)
 
 
+def may_belong_to(markups: Any, volume: Any) -> bool:
+    """Whether a markups node is a volume's or nobody's; one of a volume that is gone fits one of that name."""
+    owner = volume_of_markups(markups)
+    if owner is not None:
+        return bool(owner is volume)
+    return markups.GetAttribute(_VOLUME_NAME) in (None, volume.GetName())
+
+
 def markups_of_volume(volume: Any, preferred: Any = None) -> Any | None:
-    """The landmarks of a volume: the preferred node unless it is another volume's, else the first it has."""
-    if preferred is not None and volume_of_markups(preferred) in (None, volume):
+    """The landmarks of a volume: the preferred node unless another has it, else the first it has."""
+    if preferred is not None and may_belong_to(preferred, volume):
         return preferred
     nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode", volume.GetScene())
     return next((node for node in nodes if volume_of_markups(node) is volume), None)

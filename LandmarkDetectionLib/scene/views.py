@@ -14,26 +14,48 @@ def show_volume(volume: Any) -> None:
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
 
-def jump_to(markups: Any, name: str) -> bool:
-    """Bring the slices to a landmark and centre the 3D views on it; False where it has no position."""
+def jump_to(markups: Any, name: str) -> None:
+    """Bring the slices to a landmark and centre the 3D views on it, if it has a position."""
     row = markups_names(markups).index(name)
-    if markups.GetNthControlPointPositionStatus(row) != markups.PositionDefined:
-        return False
-    logic = slicer.modules.markups.logic()
-    logic.JumpSlicesToNthPointInMarkup(markups.GetID(), row, True)
-    logic.FocusCamerasOnNthPointInMarkup(markups.GetID(), row)
-    return True
+    if markups.GetNthControlPointPositionStatus(row) == markups.PositionDefined:
+        logic = slicer.modules.markups.logic()
+        logic.JumpSlicesToNthPointInMarkup(markups.GetID(), row, True)
+        logic.FocusCamerasOnNthPointInMarkup(markups.GetID(), row)
 
 
-def start_placing(markups: Any, name: str) -> None:
-    """Let the next click in a view place a landmark that has no position yet."""
-    row = markups_names(markups).index(name)
-    if markups.GetNthControlPointPositionStatus(row) == markups.PositionMissing:
-        markups.UnsetNthControlPointPosition(row)
-    markups.SetControlPointPlacementStartIndex(row)
-    logic = slicer.modules.markups.logic()
-    logic.SetActiveList(markups)
-    logic.StartPlaceMode(False)
+class Placing:
+    """Waits for the click in a view that places a landmark; until then its point has no position.
+
+    Args:
+        markups: vtkMRMLMarkupsFiducialNode.
+        name: of the landmark.
+    """
+
+    def __init__(self, markups: Any, name: str) -> None:
+        self.name = name
+        self._markups, self._row = markups, markups_names(markups).index(name)
+        self._status = markups.GetNthControlPointPositionStatus(self._row)
+        self._position = tuple(markups.GetNthControlPointPosition(self._row))
+        markups.UnsetNthControlPointPosition(self._row)
+        markups.SetControlPointPlacementStartIndex(self._row)
+        logic = slicer.modules.markups.logic()
+        logic.SetActiveList(markups)
+        logic.StartPlaceMode(False)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the point has been placed."""
+        return bool(
+            self._markups.GetNthControlPointPositionStatus(self._row) == self._markups.PositionDefined
+        )
+
+    def give_up(self) -> None:
+        """Put the point back to what it was."""
+        stop_placing()
+        if not self.is_done and self._status == self._markups.PositionMissing:
+            self._markups.SetNthControlPointPositionMissing(self._row)
+        elif not self.is_done and self._status == self._markups.PositionDefined:
+            self._markups.SetNthControlPointPosition(self._row, *self._position)
 
 
 def stop_placing() -> None:

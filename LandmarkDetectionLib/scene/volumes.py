@@ -65,3 +65,12 @@ def add_volume(volume: Volume, name: str, scene: Any) -> Any:
     node.SetIJKToRASMatrix(matrix)
     node.CreateDefaultDisplayNodes()
     return node
+
+
+def remove_node(node: Any) -> None:
+    """Remove a node with its displays from its scene."""
+    scene = node.GetScene()
+    displays = [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
+    for gone in (node, *displays):
+        if gone is not None:
+            scene.RemoveNode(gone)

@@ -50,11 +50,16 @@ def write_in_pieces(voxels: NDArray[Any], path: Path) -> Iterator[float]:
     """Write voxels [z, y, x] slab by slab, so that a user interface can breathe in between.
 
     Gives, after each slab of some 16 MB, the fraction that is written; the file is whole when the iterator
-    ends.
+    ends. It is written, not mapped: a full disk is an OSError, where a mapped file would be a bus error.
     """
-    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=voxels.dtype, shape=voxels.shape)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(voxels.dtype),
+        "fortran_order": False,
+        "shape": voxels.shape,
+    }
     step = max(1, PIECE_BYTES // max(voxels[0].nbytes, 1))
-    for start in range(0, len(voxels), step):
-        mapped[start : start + step] = voxels[start : start + step]
-        yield min(1.0, (start + step) / len(voxels))
-    mapped.flush()
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(voxels), step):
+            file.write(np.ascontiguousarray(voxels[start : start + step]).data)
+            yield min(1.0, (start + step) / len(voxels))

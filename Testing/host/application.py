@@ -211,6 +211,10 @@ class Host:
         application.SetMRMLScene(scene)
         markups.SetMRMLApplicationLogic(application)
         markups.SetMRMLScene(scene)
+        application.SetModuleLogic("Markups", markups)
+        colours = slicer.vtkMRMLColorLogic()
+        colours.SetMRMLScene(scene)
+        slicer.modules.colors = SimpleNamespace(logic=lambda: colours)
         slicer.modules.markups = SimpleNamespace(logic=lambda: markups)
         slicer.mrmlScene = scene
         return scene

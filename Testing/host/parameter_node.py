@@ -2,7 +2,8 @@
 
 Each annotated attribute becomes a property that reads and writes the wrapped vtkMRMLScriptedModuleNode: text
 parameters for str, bool, int and float, node references for MRML nodes. A value of a wrong type or out of
-range is a ValueError. `connectGui` binds the widgets with the dynamic property SlicerParameterName.
+range is a ValueError. `connectParametersToGui` binds widgets; as in Slicer, the observer of the node stays
+when the widgets are disconnected.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def parameterNodeWrapper(kind: type) -> type:
         setattr(kind, name, _property(parameter))
     members: dict[str, Callable[..., Any]] = {
         "__init__": _init,
-        "connectGui": _connect_gui,
+        "connectParametersToGui": _connect_parameters_to_gui,
         "disconnectGui": _disconnect_gui,
         "AddObserver": lambda self, *given: self.parameterNode.AddObserver(*given),
         "RemoveObserver": lambda self, tag: self.parameterNode.RemoveObserver(tag),
@@ -102,33 +103,27 @@ def _property(parameter: _Parameter) -> property:
 def _init(self: Any, node: Any) -> None:
     self.parameterNode = node
     self._guis = {}
+    self._next_tag = 0
     for name, parameter in self.allParameters.items():
         if not parameter.is_node and not node.GetParameter(name):
             parameter.write(node, parameter.default)
 
 
-def _connect_gui(self: Any, gui: Any) -> int:
-    bound = {}
-    for widget in vars(gui).values():
-        name = widget.property("SlicerParameterName")
-        if name:
-            bound[name] = _Binding(self, self.allParameters[name].name, widget)
-    tag = len(self._guis)
+def _connect_parameters_to_gui(self: Any, widgets: dict[str, Any]) -> int:
+    tag = self._next_tag
+    self._next_tag += 1
+    self._guis[tag] = {name: _Binding(self, name, widget) for name, widget in widgets.items()}
 
     def update(*_: Any) -> None:
-        for binding in bound.values():
+        for binding in self._guis.get(tag, {}).values():
             binding.to_widget()
 
-    update()
-    observer = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
-    self._guis[tag] = observer, bound
+    self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
     return tag
 
 
 def _disconnect_gui(self: Any, tag: int) -> None:
-    observer, bound = self._guis.pop(tag)
-    self.parameterNode.RemoveObserver(observer)
-    for binding in bound.values():
+    for binding in self._guis.pop(tag, {}).values():
         binding.disconnect()
 
 

@@ -32,7 +32,7 @@ def detect_in(host: Any, widget: Any, source: Path) -> str:
     """Choose, click, wait for the end, and give what the panel says."""
     ui = widget.ui
     ui.batchInputPathLineEdit.currentPath = str(source)
-    host.run_until(lambda: ui.batchTable.rowCount > 0)
+    host.run_until(lambda: ui.batchTable.rowCount > 0 and ui.batchButton.enabled)
     ui.batchButton.click()
     host.run_until(lambda: not widget.panel.batch.running)
     return str(ui.batchMessageLabel.text)
@@ -91,7 +91,7 @@ def test_corrections_are_not_dropped_without_asking(
 ) -> None:
     import slicer
 
-    asked = []
+    asked: list[str] = []
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: asked.append(text))
     detect_in(host, a_widget, a_folder)
     open_case(a_widget, "head 1")
@@ -102,6 +102,121 @@ def test_corrections_are_not_dropped_without_asking(
     open_case(a_widget, "head 1")
     assert asked == ["The corrections of head 2 are not in the data set. Drop them?"]
     assert parameters.volume.GetName() == "head 2"
+
+
+def test_corrections_after_accepting_are_not_dropped_either_nor_by_looking_elsewhere(
+    host: Any, a_widget: Any, a_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    asked: list[str] = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: asked.append(text))
+    a_widget.ui.datasetPathLineEdit.currentPath = str(tmp_path / "data")
+    detect_in(host, a_widget, a_folder)
+    open_case(a_widget, "head 1")
+    markups = a_widget.logic.getParameterNode().markups
+    markups.SetNthControlPointPosition(0, *(np.array(markups.GetNthControlPointPosition(0)) + 1))
+    a_widget.ui.acceptButton.click()
+    markups.SetNthControlPointPosition(0, *(np.array(markups.GetNthControlPointPosition(0)) + 1))
+    a_widget.exit()
+    a_widget.enter()
+    host.run_until(lambda: a_widget.ui.acceptButton.enabled)
+    open_case(a_widget, "head 2")
+    assert asked == ["The corrections of head 1 are not in the data set. Drop them?"]
+    assert markups.GetScene() is slicer.mrmlScene
+    a_widget.ui.acceptButton.click()
+    open_case(a_widget, "head 2")
+    assert len(asked) == 1
+    nodes = slicer.mrmlScene.GetNumberOfNodesByClass
+    assert (nodes("vtkMRMLScalarVolumeDisplayNode"), nodes("vtkMRMLMarkupsFiducialDisplayNode")) == (1, 1)
+
+
+def test_an_experts_mask_is_not_replaced_without_asking_and_other_landmarks_stay(
+    host: Any,
+    a_widget: Any,
+    a_folder: Path,
+    a_scan: Volume,
+    the_points: Array,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import slicer
+
+    from LandmarkDetectionLib.data.masks import draw_mask
+    from LandmarkDetectionLib.data.table import LandmarkTable, write_table
+
+    asked: list[str] = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: asked.append(text))
+    mask, path = tmp_path / "expert.nii.gz", tmp_path / "train.csv"
+    drawn = draw_mask(a_scan.frame, the_points[:1] + 3, [1], positive=2, negative=4)
+    write_volume(Volume(drawn, a_scan.frame), mask)
+    write_table(LandmarkTable.from_names(["porion"]), tmp_path / "landmarks.csv")
+    write_split([Case("head 1", a_folder / "head 1.nii.gz", None, mask)], path)
+    before = mask.read_bytes()
+    detect_in(host, a_widget, path)
+    open_case(a_widget, "head 1")
+    a_widget.ui.acceptButton.click()
+    assert len(asked) == 1 and mask.read_bytes() == before
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    a_widget.ui.acceptButton.click()
+    landmarks = case_landmarks(read_split(path, supervised=True)[0], None)
+    assert set(landmarks.names) == {"porion", "bright", "dark", "nowhere"}
+    np.testing.assert_allclose(landmarks.positions_of(["porion"])[0], the_points[0] + 3, atol=0.3)
+
+
+def test_detection_and_batch_wait_for_each_other(
+    host: Any, a_widget: Any, a_volume_node: Any, a_folder: Path
+) -> None:
+    ui = a_widget.ui
+    ui.batchInputPathLineEdit.currentPath = str(a_folder)
+    host.run_until(lambda: ui.batchButton.enabled and ui.batchTable.rowCount == 4)
+    ui.detectButton.click()
+    host.run_until(lambda: not ui.batchButton.enabled)
+    host.run_until(lambda: not a_widget.panel.detect.running)
+    host.run_until(lambda: ui.batchButton.enabled)
+    ui.batchButton.click()
+    host.run_until(lambda: not ui.detectButton.enabled)
+    host.run_until(lambda: not a_widget.panel.batch.running)
+    host.run_until(lambda: ui.detectButton.enabled)
+
+
+def test_closing_the_scene_during_a_batch_ends_it_where_it_began(
+    host: Any, a_widget: Any, a_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    ui = a_widget.ui
+    ui.batchInputPathLineEdit.currentPath = str(a_folder)
+    host.run_until(lambda: ui.batchTable.rowCount == 4 and ui.batchButton.enabled)
+    ui.batchButton.click()
+    host.run_until(lambda: (a_folder / "detections" / "empty.csv").is_file())
+    slicer.mrmlScene.Clear()
+    host.run_until(lambda: not a_widget.panel.batch.running)
+    assert list((tmp_path / "here").iterdir()) == []
+    assert (a_folder / "detections" / "summary.csv").is_file()
+
+
+def test_a_drive_that_is_not_there_fails_every_case_and_nothing_else(
+    host: Any, a_widget: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.csv"
+    lines = [f"case {number},missing/{number}.nii.gz" for number in range(1500)]
+    path.write_text("\n".join(["image_name,image_path", *lines]) + "\n", encoding="utf-8")
+    said = detect_in(host, a_widget, path)
+    assert said.startswith("0 scans") and "1500 failed" in said
+
+
+def test_results_of_an_older_model_are_not_taken_for_this_one(
+    host: Any, a_widget: Any, a_folder: Path, a_trained_model: Path
+) -> None:
+    detect_in(host, a_widget, a_folder)
+    before = (a_folder / "detections" / "head 1.csv").stat().st_mtime_ns
+    (a_trained_model / "model.json").touch()
+    assert a_widget.ui.skipDoneCheckBox.checked
+    detect_in(host, a_widget, a_folder)
+    assert (a_folder / "detections" / "head 1.csv").stat().st_mtime_ns > before
 
 
 def test_the_cases_of_a_csv_are_written_back_to_it(
@@ -140,7 +255,7 @@ def test_a_batch_goes_on_where_it_stopped(host: Any, a_widget: Any, a_folder: Pa
     assert [row[3] for row in rows(a_widget)] == ["to do"] * 4
     ui.batchButton.click()
     host.run_until(lambda: (a_folder / "detections" / "empty.csv").is_file())
-    assert ui.batchButton.text == "Cancel" and not ui.detectButton.enabled
+    assert ui.batchButton.text == "Cancel"
     ui.batchButton.click()
     host.run_until(lambda: not a_widget.panel.batch.running)
     done = {path: path.stat().st_mtime_ns for path in (a_folder / "detections").glob("*.csv")}

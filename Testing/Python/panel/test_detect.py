@@ -127,7 +127,41 @@ def test_a_second_detection_keeps_what_a_person_moved_and_says_so(
     assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == 1
 
 
-def test_an_absent_landmark_is_placed_by_hand_and_completes_the_set(
+def click_in_a_view(markups: Any, place: tuple[float, float, float]) -> None:
+    """What Slicer does when a person clicks in place mode: the point gets its position, the mode ends."""
+    import slicer
+
+    row = markups.GetControlPointPlacementStartIndex()
+    markups.SetNthControlPointPositionWorld(row, *place)
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    markups.Modified()
+
+
+def test_landmarks_are_placed_one_after_the_other(host: Any, a_widget: Any, a_volume_node: Any) -> None:
+    import slicer
+
+    ui = a_widget.ui
+    ui.startButton.click()
+    host.run_until(lambda: ui.landmarkTable.rowCount == 3)
+    ui.landmarkTable.selectRow(0)
+    ui.placeButton.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    for name, definition in (
+        ("bright", "the middle of the bright blob"),
+        ("dark", "the middle of the dark blob"),
+        ("nowhere", "what no scan has"),
+    ):
+        host.run_until(lambda name=name: ui.placeLabel.text.startswith(f"Click on {name} in a view."))
+        assert ui.placeLabel.text.endswith(definition)
+        assert interaction.GetCurrentInteractionMode() == interaction.Place
+        click_in_a_view(markups_of(a_widget), (7.0, 8.0, 9.0))
+        host.run_until(lambda name=name: statuses(a_widget)[name] == "placed")
+    host.run_until(lambda: not ui.placeButton.checked)
+    assert ui.placeLabel.text == ""
+
+
+def test_a_landmark_is_what_it_was_when_placing_is_given_up(
     host: Any, a_widget: Any, a_volume_node: Any
 ) -> None:
     import slicer
@@ -135,18 +169,30 @@ def test_an_absent_landmark_is_placed_by_hand_and_completes_the_set(
     ui = a_widget.ui
     detect(host, a_widget)
     host.run_until(lambda: ui.landmarkTable.rowCount == 3)
-    ui.landmarkTable.selectRow(2)
-    assert ui.placeButton.enabled and not ui.absentButton.enabled
-    ui.placeButton.click()
-    interaction = slicer.app.applicationLogic().GetInteractionNode()
-    assert interaction.GetCurrentInteractionMode() == interaction.Place
-    assert ui.placeLabel.text == "Click on nowhere in a view. what no scan has"
-    markups = markups_of(a_widget)
-    row = markups.GetControlPointPlacementStartIndex()
-    markups.SetNthControlPointPositionWorld(row, 7.0, 8.0, 9.0)  # as a click in a view does
-    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
-    host.run_until(lambda: statuses(a_widget)["nowhere"] == "placed")
-    assert not ui.placeButton.checked and ui.placeLabel.text == ""
+    before = table_of(a_widget)
+    for row in (0, 2):
+        ui.landmarkTable.selectRow(row)
+        ui.placeButton.click()
+        host.run_until(lambda row=row: table_of(a_widget)[row][1] == "to place")
+        if row == 0:
+            ui.placeButton.click()
+        else:  # Esc in a view
+            interaction = slicer.app.applicationLogic().GetInteractionNode()
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        host.run_until(lambda: table_of(a_widget) == before)
+    assert not ui.placeButton.checked
+
+
+def test_a_landmark_can_be_given_back_to_the_detector(host: Any, a_widget: Any, a_volume_node: Any) -> None:
+    detect(host, a_widget)
+    markups_of(a_widget).SetNthControlPointPositionWorld(0, 1.0, 2.0, 3.0)
+    markups_of(a_widget).SetNthControlPointLocked(0, True)
+    host.run_until(lambda: statuses(a_widget).get("bright") == "placed")
+    a_widget.ui.landmarkTable.selectRow(0)
+    a_widget.ui.releaseButton.click()
+    host.run_until(lambda: statuses(a_widget)["bright"] == "to place")
+    detect(host, a_widget)
+    host.run_until(lambda: statuses(a_widget)["bright"] == "found")
 
 
 def test_a_landmark_can_be_called_absent(host: Any, a_widget: Any, a_volume_node: Any) -> None:
@@ -165,6 +211,10 @@ def test_doubtful_landmarks_can_be_hidden(host: Any, a_widget: Any, a_volume_nod
     markups = markups_of(a_widget)
     host.run_until(lambda: not markups.GetNthControlPointVisibility(0))
     host.run_until(lambda: [row[1] for row in table_of(a_widget)] == ["uncertain", "uncertain", "absent"])
+    markups.SetNthControlPointVisibility(2, False)  # by a person, in the module Markups
+    a_widget.ui.showUncertainCheckBox.click()
+    host.run_until(lambda: markups.GetNthControlPointVisibility(0))
+    assert not markups.GetNthControlPointVisibility(2)
 
 
 def test_cancel_leaves_no_node_and_the_worker_ready(host: Any, a_widget: Any, a_volume_node: Any) -> None:
@@ -173,7 +223,7 @@ def test_cancel_leaves_no_node_and_the_worker_ready(host: Any, a_widget: Any, a_
     worker = start_worker(host, a_widget)
     a_widget.ui.detectButton.click()
     assert a_widget.ui.detectButton.text == "Cancel"
-    host.run_until(lambda: a_widget.panel.client.busy)
+    host.run_until(lambda: a_widget.panel.client.detecting)
     a_widget.ui.detectButton.click()
     host.run_until(lambda: not a_widget.panel.detect.running)
     assert a_widget.ui.messageLabel.text == "The detection was cancelled."
@@ -181,6 +231,7 @@ def test_cancel_leaves_no_node_and_the_worker_ready(host: Any, a_widget: Any, a_
     assert a_widget.ui.detectButton.text == "Detect" and a_widget.ui.detectButton.enabled
     assert detect(host, a_widget).startswith("2 found")
     assert a_widget.panel.client._worker_id == worker
+    assert len(list(a_widget.panel.detect._upload._folder.iterdir())) == 1
 
 
 def test_a_killed_worker_is_told_and_the_next_click_starts_another(
@@ -190,7 +241,7 @@ def test_a_killed_worker_is_told_and_the_next_click_starts_another(
 
     worker = start_worker(host, a_widget)
     a_widget.ui.detectButton.click()
-    host.run_until(lambda: a_widget.panel.client.busy)
+    host.run_until(lambda: a_widget.panel.client.detecting)
     os.kill(worker, signal.SIGKILL)
     host.run_until(lambda: not a_widget.panel.detect.running)
     assert a_widget.ui.messageLabel.text == (
@@ -208,7 +259,7 @@ def test_a_worker_that_hangs_is_ended_when_it_does_not_cancel(
     os.kill(worker, signal.SIGSTOP)
     a_widget.panel.client._patience.setInterval(100)
     a_widget.ui.detectButton.click()
-    host.run_until(lambda: a_widget.panel.client.busy)
+    host.run_until(lambda: a_widget.panel.client.detecting)
     a_widget.ui.detectButton.click()
     host.run_until(lambda: not a_widget.panel.detect.running)
     assert a_widget.ui.messageLabel.text == "The detection was cancelled."
@@ -232,7 +283,7 @@ def test_closing_the_scene_during_a_detection_drops_it(host: Any, a_widget: Any,
     import slicer
 
     a_widget.ui.detectButton.click()
-    host.run_until(lambda: a_widget.panel.client.busy)
+    host.run_until(lambda: a_widget.panel.client.detecting)
     slicer.mrmlScene.Clear()
     host.run_until(lambda: not a_widget.panel.detect.running)
     assert slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") == []
@@ -244,7 +295,7 @@ def test_a_scan_removed_during_its_detection_is_told(host: Any, a_widget: Any, a
     import slicer
 
     a_widget.ui.detectButton.click()
-    host.run_until(lambda: a_widget.panel.client.busy)
+    host.run_until(lambda: a_widget.panel.client.detecting)
     slicer.mrmlScene.RemoveNode(a_volume_node)
     host.run_until(lambda: not a_widget.panel.detect.running)
     assert a_widget.ui.messageLabel.text == "The scan is no longer in the scene: its landmarks were dropped."
@@ -256,15 +307,84 @@ def test_an_unchanged_scan_is_handed_over_once(host: Any, a_widget: Any, a_volum
 
     detect(host, a_widget)
     upload = a_widget.panel.detect._upload
-    first = upload._written
+    first = upload._shared
     detect(host, a_widget)
-    assert upload._written is first
+    assert upload._shared is first
     voxels = slicer.util.arrayFromVolume(a_volume_node)
     voxels[:] = 1000
     slicer.util.arrayFromVolumeModified(a_volume_node)
     said = detect(host, a_widget)
     assert said.startswith("0 found") and "Is this a scan of what the model was trained on?" in said
     assert len(list(upload._folder.iterdir())) == 1
+
+
+def test_opening_the_module_again_changes_nothing_that_was_begun(
+    host: Any, a_widget: Any, a_volume_node: Any
+) -> None:
+    a_widget.ui.detectButton.click()
+    a_widget.exit()
+    a_widget.enter()
+    host.run_until(lambda: not a_widget.panel.detect.running)
+    assert a_widget.ui.messageLabel.text.startswith("2 found")
+
+
+def test_a_result_that_comes_after_cancel_is_dropped(host: Any, a_widget: Any, a_volume_node: Any) -> None:
+    from LandmarkDetectionLib.worker.protocol import Result
+
+    client = a_widget.panel.client
+    a_widget.ui.detectButton.click()
+    host.run_until(lambda: client.detecting)
+    a_widget.ui.detectButton.click()
+    client._handle(Result(client._number, (), 1.0, "cpu"))
+    assert a_widget.ui.messageLabel.text == "The detection was cancelled."
+    assert markups_of(a_widget) is None
+
+
+def test_landmarks_go_where_they_were_meant_to_go_at_the_click(
+    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume
+) -> None:
+    import slicer
+
+    from LandmarkDetectionLib.scene.markups import volume_of_markups
+    from LandmarkDetectionLib.scene.volumes import add_volume
+
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "a list of one's own")
+    a_widget.ui.detectButton.click()
+    other = add_volume(a_scan, "another", slicer.mrmlScene)
+    a_widget.ui.volumeSelector.setCurrentNode(other)
+    a_widget.ui.markupsSelector.setCurrentNode(own)
+    host.run_until(lambda: not a_widget.panel.detect.running)
+    assert own.GetNumberOfControlPoints() == 0 and volume_of_markups(own) is None
+    made = [node for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if node is not own]
+    assert [volume_of_markups(node) for node in made] == [a_volume_node]
+    assert a_widget.logic.getParameterNode().volume is other
+
+
+def test_landmarks_of_a_scan_that_is_gone_are_not_taken_for_another(
+    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume
+) -> None:
+    import slicer
+
+    from LandmarkDetectionLib.scene.volumes import add_volume
+
+    detect(host, a_widget)
+    first = markups_of(a_widget)
+    before = world_points(first)
+    slicer.mrmlScene.RemoveNode(a_volume_node)
+    add_volume(Volume(a_scan.voxels[::-1].copy(), a_scan.frame), "another", slicer.mrmlScene)
+    host.run_until(lambda: a_widget.ui.detectButton.enabled and markups_of(a_widget) is None)
+    detect(host, a_widget)
+    assert markups_of(a_widget) is not first
+    np.testing.assert_equal(world_points(first), before)
+
+
+def test_a_label_map_is_not_taken_for_a_scan(host: Any, a_module: Any, a_scan: Volume) -> None:
+    import slicer
+
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mask")
+    widget = host.open_widget(a_module)
+    assert widget.logic.getParameterNode().volume is None
+    widget.cleanup()
 
 
 def test_landmarks_of_another_scan_are_left_alone(

@@ -75,7 +75,7 @@ def test_a_case_that_is_there_is_replaced_only_with_consent(
 ) -> None:
     import slicer
 
-    asked = []
+    asked: list[str] = []
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: asked.append(text))
     a_widget.ui.startButton.click()
     markups = a_widget.logic.getParameterNode().markups
@@ -89,6 +89,38 @@ def test_a_case_that_is_there_is_replaced_only_with_consent(
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
     export(host, a_widget, tmp_path)
     assert (tmp_path / "landmarks" / "head.mrk.json").read_bytes() != before
+
+
+def test_the_patient_stays_with_a_case_and_goes_to_no_other_scan(
+    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume, the_points: Array, tmp_path: Path
+) -> None:
+    ui = a_widget.ui
+    volume = add_head(host, a_scan, the_points, "one")
+    ui.volumeSelector.setCurrentNode(volume)
+    host.run_until(lambda: a_widget.logic.getParameterNode().markups is not None)
+    ui.patientLineEdit.text = "patient 1"
+    export(host, a_widget, tmp_path)
+    ui.volumeSelector.setCurrentNode(a_volume_node)
+    host.run_until(lambda: ui.patientLineEdit.text == "")
+    add_head(host, a_scan, the_points, "two")
+    ui.scopeComboBox.setCurrentIndex(1)
+    assert not ui.patientLineEdit.enabled
+    export(host, a_widget, tmp_path)
+    groups = {case.name: case.group for case in read_split(tmp_path / "cases.csv", supervised=True)}
+    assert groups == {"one": "patient 1", "two": ""}
+
+
+def test_points_of_no_scan_are_left_out_and_named(
+    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume, the_points: Array, tmp_path: Path
+) -> None:
+    import slicer
+
+    add_head(host, a_scan, the_points, "one")
+    lost = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "lost")
+    lost.AddControlPoint([1, 2, 3], "x")
+    a_widget.ui.scopeComboBox.setCurrentIndex(1)
+    said = export(host, a_widget, tmp_path)
+    assert said.startswith("1 exported") and "Left out" in said and "lost" in said
 
 
 def test_every_scan_with_landmarks_is_exported_and_a_bad_one_does_not_stop_the_others(

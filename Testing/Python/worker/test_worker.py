@@ -232,3 +232,21 @@ def test_where_memory_runs_out_it_tries_smaller_pieces_and_says_so(
     else:
         assert isinstance(end, Failure) and end.kind == "out of memory" and len(notices) == 1
         assert "close other programs" in end.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux to limit the size of files")
+def test_a_disk_that_is_full_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from LandmarkDetectionLib.worker.shared_volume import write_in_pieces
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    for _ in write_in_pieces(np.ones((64, 256, 256), np.int16), Path({str(tmp_path / "scan.npy")!r})):
+        pass
+except OSError as error:
+    print("told:", error.strerror)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert finished.stdout.startswith("told: File too large"), finished.stderr
