@@ -37,10 +37,11 @@ def main(demo: Path, output: Path) -> None:
 
 def draw(host: Any, widget: Any, demo: Path, output: Path) -> None:
     """Go through the sections as a person would, and draw each."""
-    from LandmarkDetectionLib.data.cases import read_split
+    from LandmarkDetectionLib.data.cases import case_landmarks, read_split
 
     ui, splits = widget.ui, demo / "splits" / "test.csv"
-    case = read_split(splits, supervised=True)[0]
+    cases = read_split(splits, supervised=True)
+    case = max(cases, key=lambda case: case_landmarks(case, None).present.sum())
     detect(host, widget, case)
     grab(widget, output / "panel-detect.png", only=("detect", "landmarks"))
     save_views(widget, output / "views.png")
@@ -105,12 +106,12 @@ def save_views(widget: Any, path: Path) -> None:
     """Three slices through a landmark and the surface, with all landmarks."""
     from host.views import slice_picture, surface_picture
 
-    parameters = widget.logic.getParameterNode()
+    parameters = widget.logic.getParameterNode()  # the first landmark is selected
     place = [0.0, 0.0, 0.0]
     parameters.markups.GetNthControlPointPositionWorld(0, place)
     display = parameters.markups.GetDisplayNode()
-    display.SetGlyphScale(2.0)
-    display.SetTextScale(2.6)
+    display.SetGlyphScale(3.0)
+    display.SetTextScale(3.0)
     slices = [slice_picture(parameters.volume, name, place) for name in ("Axial", "Sagittal", "Coronal")]
     surface = surface_picture(parameters.volume, 300, (0.8, 1, 0.3))
     save(np.vstack([np.hstack([slices[0], surface]), np.hstack(slices[1:])]), path)

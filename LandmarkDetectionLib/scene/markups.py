@@ -238,7 +238,7 @@ def volume_of_markups(markups: Any) -> Any | None:
 
 
 def may_belong_to(markups: Any, volume: Any) -> bool:
-    """Whether a markups node is a volume's or nobody's; one of a volume that is gone fits one of that name."""
+    """Whether a markups node is a volume's or nobody's; that of a lost volume fits one of its name."""
     owner = volume_of_markups(markups)
     if owner is not None:
         return bool(owner is volume)

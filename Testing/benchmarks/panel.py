@@ -65,7 +65,7 @@ def add_scan(scan: Path) -> None:
 
     if str(scan).startswith("random:"):
         size = int(str(scan).removeprefix("random:"))
-        frame = Frame(size=(size,) * 3, spacing=(0.2,) * 3)
+        frame = Frame(size=(size,) * 3, spacing=(0.7,) * 3)
         voxels = np.random.default_rng(0).integers(0, 255, frame.shape, dtype=np.int16)
         volume = Volume(voxels, frame)
     else:

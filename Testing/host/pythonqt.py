@@ -244,19 +244,27 @@ def _slot(wrapped: QtCore.QObject, name: str) -> Callable[..., Any] | None:
 
 
 def _signal_named(wrapped: QtCore.QObject, name: str) -> bool:
-    return any(signal.name().data().decode() == name for signal in _signals(wrapped))
+    return name in _signals(wrapped)
 
 
 def _arguments_of_signal(wrapped: QtCore.QObject, name: str) -> int:
-    """The most that an overload of the signal gives."""
-    named = [signal for signal in _signals(wrapped) if signal.name().data().decode() == name]
-    return max(signal.parameterCount() for signal in named)
+    return _signals(wrapped)[name]
 
 
-def _signals(wrapped: QtCore.QObject) -> list[QtCore.QMetaMethod]:
-    meta = wrapped.metaObject()
-    methods = map(meta.method, range(meta.methodCount()))
-    return [method for method in methods if method.methodType() == QtCore.QMetaMethod.MethodType.Signal]
+def _signals(wrapped: QtCore.QObject) -> dict[str, int]:
+    """The names of an object's signals, each with the most arguments that an overload gives."""
+    kind = type(wrapped)
+    if kind not in _signals_of_class:
+        meta, found = wrapped.metaObject(), dict[str, int]()
+        for method in map(meta.method, range(meta.methodCount())):
+            if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
+                name = method.name().data().decode()
+                found[name] = max(found.get(name, 0), method.parameterCount())
+        _signals_of_class[kind] = found
+    return _signals_of_class[kind]
+
+
+_signals_of_class: dict[type, dict[str, int]] = {}
 
 
 def _signal_of(wrapped: QtCore.QObject, signature: str) -> str:

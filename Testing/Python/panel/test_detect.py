@@ -92,6 +92,7 @@ def test_the_list_shows_what_was_found_and_a_click_goes_there(
 
     slice_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
     slice_node.SetLayoutName("Red")
+    camera = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode")
     detect(host, a_widget)
     host.run_until(lambda: a_widget.ui.landmarkTable.rowCount == 3)
     rows = table_of(a_widget)
@@ -103,6 +104,7 @@ def test_the_list_shows_what_was_found_and_a_click_goes_there(
     a_widget.ui.landmarkTable.selectRow(1)
     place = [slice_node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
     np.testing.assert_allclose(place, world_points(markups_of(a_widget))["dark"], atol=1e-3)
+    np.testing.assert_allclose(camera.GetFocalPoint(), place, atol=1e-3)
 
 
 def test_the_list_can_be_kept_to_one_group(host: Any, a_widget: Any, a_volume_node: Any) -> None:
@@ -569,6 +571,16 @@ def test_where_memory_runs_out_smaller_pieces_are_tried(
     a_widget.panel.detect.list_models(select=a_widget.panel.detect._models.choose_folder(copy))
     assert " s on CPU." in detect(host, a_widget)
     assert "Not enough memory on cpu: trying in smaller pieces." in a_widget.ui.logTextEdit.plainText
+
+
+def test_a_worker_that_cannot_be_started_is_told(host: Any, a_widget: Any, a_volume_node: Any) -> None:
+    start_worker(host, a_widget)
+    a_widget.panel.client.stop()
+    a_widget.panel.client._python = "no such python"
+    assert detect(host, a_widget) == (
+        "The worker cannot be started (no such python): install the extension again."
+    )
+    assert a_widget.ui.detectButton.enabled
 
 
 def test_packages_that_are_missing_are_told_and_nothing_is_started(

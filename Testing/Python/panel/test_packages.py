@@ -32,9 +32,13 @@ def packages(a_module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         asked.append(requirements)
         there.add("safetensors")
 
+    def agree(text: str) -> bool:
+        asked.append(text)
+        return True
+
     utilities = SimpleNamespace(PyTorchUtilsLogic=lambda: SimpleNamespace(installTorch=install_torch))
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utilities)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or True)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", agree)
     monkeypatch.setattr(slicer.util, "pip_install", pip_install)
     needed = ["safetensors", "torch"]
     monkeypatch.setattr(packages, "missing_packages", lambda: [name for name in needed if name not in there])

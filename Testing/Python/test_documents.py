@@ -1,0 +1,45 @@
+"""What the documents and the metadata of the extension promise is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_a_document_points_to_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r'src="([^"]+)"', text)
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_heading_that_a_document_points_to_is_there(document: Path) -> None:
+    for file, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+        target = document.parent / file if file else document
+        headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors, (document.name, file, anchor)
+
+
+def test_the_entry_for_the_extensions_index_has_what_the_schema_asks_for() -> None:
+    entry = json.loads((ROOT / "docs" / "LandmarkDetection.json").read_text(encoding="utf-8"))
+    schema = "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/"
+    assert entry["$schema"] == schema + "slicer-extension-catalog-entry-schema-v1.0.1.json#"
+    assert {"category", "scm_url", "scm_revision", "build_dependencies", "tier"} <= entry.keys()
+    listed = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert f'EXTENSION_HOMEPAGE "{entry["scm_url"].removesuffix(".git")}"' in listed
+    assert f'EXTENSION_DEPENDS "{" ".join(entry["build_dependencies"])}"' in listed
+
+
+def test_icon_and_screenshot_of_the_extension_are_files_of_the_repository() -> None:
+    listed = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    files = re.findall(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/main/([^\s\"]+)", listed)
+    assert len(files) == 2 and all((ROOT / file).is_file() for file in files)
