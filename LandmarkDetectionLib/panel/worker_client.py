@@ -71,6 +71,7 @@ class WorkerClient:
         self._log, self._on_devices, self._on_claim = log, on_devices, on_claim
         self._python = python or console_python()
         self._process: Any = None
+        self._ended_process: Any = None  # Qt does not survive that a process is deleted in its own signal
         self._worker_id: int | None = None
         self._unread = b""
         self._number = 0
@@ -186,7 +187,7 @@ class WorkerClient:
 
     def _on_error(self, error: Any) -> None:
         if error == qt.QProcess.FailedToStart:
-            self._process = None
+            self._ended_process, self._process = self._process, None
             self._end_unexpectedly(
                 _("The worker cannot be started ({python}): install the extension again.").format(
                     python=self._python
@@ -196,7 +197,7 @@ class WorkerClient:
     def _on_finished(self, code: int, status: Any) -> None:
         self._read_events()
         self._read_log()
-        self._process = None
+        self._ended_process, self._process = self._process, None
         crashed = status == qt.QProcess.CrashExit
         how = (
             _("crashed, or ended for want of memory") if crashed else _("exit code {code}").format(code=code)
