@@ -1,0 +1,204 @@
+"""Align: the pose of the anatomy in a scan, from uncertain candidates for its landmarks.
+
+A network that sees a scan in an arbitrary pose confuses left with right, and some of its candidates are
+plainly wrong. The constellation as a whole does not lie: only a proper rotation, never a reflection, brings
+the mean shape onto the right candidates, so the mirrored choice does not fit.
+
+The search is a RANSAC (Fischler and Bolles, "Random sample consensus", Comm. ACM 24, 1981) over triples of
+candidates, with a score that is smooth in the distances (Torr and Zisserman, "MLESAC", CVIU 78, 2000). It
+ends with a weighted fit to all that agrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.shape import Similarity, fit_similarity
+
+Array = NDArray[np.float64]
+
+_HYPOTHESES = 2000
+_ROUNDS = 10
+"""Of the fit to what agrees, after the best hypothesis."""
+_FINALISTS = 5
+"""Hypotheses that are fitted further: the best triple is not always the best start."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Places where each of K landmarks may be, at most C of each.
+
+    Attributes:
+        positions: (K, C, 3) world mm; NaN where there are fewer than C.
+        values: (K, C) how much speaks for each, not negative; 0 where there is none.
+    """
+
+    positions: Array
+    values: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A pose of the mean shape in a scan, and what speaks for it.
+
+    Attributes:
+        pose: maps the mean shape into the scan; a proper rotation.
+        support: what agrees with the pose, of all that the best candidates weigh, 0 to 1.
+        chosen: (K,) the candidate that agrees best; -1 where none does.
+        distances: (K,) mm from the shape at this pose to that candidate; NaN where there is none.
+    """
+
+    pose: Similarity
+    support: float
+    chosen: NDArray[np.int64]
+    distances: Array
+
+
+def align(
+    candidates: Candidates,
+    shape: Array,
+    tolerance: float,
+    *,
+    scales: tuple[float, float] = (0.5, 2.0),
+    seed: int = 0,
+) -> Alignment | None:
+    """The pose of the mean shape that most candidates agree with.
+
+    Args:
+        candidates: of K landmarks.
+        shape: (K, 3) the mean shape, mm; NaN where unknown.
+        tolerance: how far a right candidate lies from the shape at the right pose, mm (standard deviation).
+        scales: smallest and largest size of the anatomy, relative to the mean shape.
+        seed: of the random triples.
+
+    Returns:
+        None where fewer than three landmarks have a candidate, or no triple fits the shape in any pose.
+    """
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(shape).all(axis=1))
+    values = np.where(known[:, None] & np.isfinite(candidates.positions).all(axis=2), candidates.values, 0.0)
+    usable = np.flatnonzero(values.max(axis=1, initial=0) > 0)
+    if len(usable) < 3:
+        return None
+    rotations, sizes, shifts = _hypotheses(
+        candidates.positions, values, shape, usable, tolerance, scales, seed
+    )
+    if not len(sizes):
+        return None
+    places, weights = shape[usable], values[usable]
+    points = np.nan_to_num(candidates.positions[usable])
+    scores = _scores(rotations, sizes, shifts, places, points, weights, tolerance)
+    best: tuple[float, Similarity] | None = None
+    for row in np.argsort(-scores, kind="stable")[:_FINALISTS]:
+        start = Similarity(rotations[row], float(sizes[row]), shifts[row])
+        pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales)
+        score = float(_agreement(pose.apply(places), points, weights, tolerance).max(axis=1).sum())
+        if best is None or score > best[0]:
+            best = score, pose
+    if best is None:
+        return None
+    return _describe(best[1], shape, candidates, values, tolerance)
+
+
+def _hypotheses(
+    positions: Array,
+    values: Array,
+    shape: Array,
+    usable: NDArray[np.int64],
+    tolerance: float,
+    scales: tuple[float, float],
+    seed: int,
+) -> tuple[Array, Array, Array]:
+    """Rotations (H, 3, 3), scales (H,) and shifts (H, 3) of poses that bring triples together."""
+    rng = np.random.default_rng(seed)
+    weight = values[usable].max(axis=1)
+    trios = _random_trios(rng, weight / weight.sum(), _HYPOTHESES)
+    shares = np.cumsum(values[usable], axis=1) / values[usable].sum(axis=1, keepdims=True)
+    picks = (rng.random((len(trios), 3, 1)) > shares[trios]).sum(axis=2)
+    source = shape[usable][trios]
+    target = positions[usable[trios], np.minimum(picks, values.shape[1] - 1)]
+    rotations, sizes, shifts, misfits = _fit_trios(source, target)
+    fitting = (sizes >= scales[0]) & (sizes <= scales[1]) & (misfits <= 3 * tolerance)
+    return rotations[fitting], sizes[fitting], shifts[fitting]
+
+
+def _random_trios(rng: np.random.Generator, share: Array, count: int) -> NDArray[np.int64]:
+    """Rows of three different landmarks, drawn in proportion to their share (Gumbel's trick)."""
+    keys = np.log(share) + rng.gumbel(size=(count, len(share)))
+    trios: NDArray[np.int64] = np.argpartition(-keys, 2, axis=1)[:, :3]
+    return trios
+
+
+def _fit_trios(source: Array, target: Array) -> tuple[Array, Array, Array, Array]:
+    """Umeyama's closed form (see `fit_similarity`) for triples (H, 3, 3), and misfits, mm."""
+    from_centre, to_centre = source.mean(axis=1), target.mean(axis=1)
+    points, goals = source - from_centre[:, None], target - to_centre[:, None]
+    left, strengths, right = np.linalg.svd(np.einsum("hni,hnj->hij", goals, points))
+    signs = np.ones((len(source), 3))
+    signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))
+    rotations = np.einsum("hij,hj,hjk->hik", left, signs, right)
+    spread = np.maximum((points**2).sum(axis=(1, 2)), 1e-12)
+    sizes = (strengths * signs).sum(axis=1) / spread
+    moved = sizes[:, None, None] * np.einsum("hij,hnj->hni", rotations, points)
+    misfits = np.sqrt(((moved - goals) ** 2).sum(axis=2).mean(axis=1))
+    shifts = to_centre - sizes[:, None] * np.einsum("hij,hj->hi", rotations, from_centre)
+    return rotations, sizes, shifts, misfits
+
+
+def _scores(
+    rotations: Array,
+    sizes: Array,
+    shifts: Array,
+    places: Array,
+    points: Array,
+    weights: Array,
+    tolerance: float,
+) -> Array:
+    """How much agrees with each pose, (H,)."""
+    moved = sizes[:, None, None] * np.einsum("hij,nj->hni", rotations, places) + shifts[:, None]
+    return np.array([_agreement(pose, points, weights, tolerance).max(axis=1).sum() for pose in moved])
+
+
+def _agreement(moved: Array, points: Array, weights: Array, tolerance: float) -> Array:
+    """(N, C) what each candidate weighs at its distance from the shape, moved to a pose."""
+    squared = ((points - moved[:, None]) ** 2).sum(axis=2)
+    agreement: Array = weights * np.exp(-squared / (2 * (2 * tolerance) ** 2))
+    return agreement
+
+
+def _fit_to_what_agrees(
+    pose: Similarity,
+    places: Array,
+    points: Array,
+    weights: Array,
+    tolerance: float,
+    scales: tuple[float, float],
+) -> Similarity:
+    """The pose fitted to its best candidates again and again, those that agree counting most."""
+    rows = np.arange(len(places))
+    for _ in range(_ROUNDS):
+        agreement = _agreement(pose.apply(places), points, weights, tolerance)
+        best = agreement.argmax(axis=1)
+        try:
+            following = fit_similarity(places, points[rows, best], agreement[rows, best])
+        except ValueError:
+            break
+        if not scales[0] <= following.scale <= scales[1]:
+            break
+        pose = following
+    return pose
+
+
+def _describe(
+    pose: Similarity, shape: Array, candidates: Candidates, values: Array, tolerance: float
+) -> Alignment:
+    apart = np.linalg.norm(candidates.positions - pose.apply(shape)[:, None], axis=2)
+    apart = np.where(values > 0, apart, np.inf)
+    chosen = np.where(apart.min(axis=1) <= 3 * 2 * tolerance, apart.argmin(axis=1), -1)
+    moved = np.nan_to_num(pose.apply(shape))
+    agreeing = _agreement(moved, np.nan_to_num(candidates.positions), values, tolerance).max(axis=1)
+    distances = np.where(chosen >= 0, apart.min(axis=1), np.nan)
+    total = float(values.max(axis=1).sum())
+    return Alignment(pose, float(agreeing.sum()) / total, chosen.astype(np.int64), distances)

@@ -1,0 +1,111 @@
+"""Align finds the pose that most candidates agree with, however many are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.shape import Similarity
+from LandmarkDetectionLib.detection.align import Candidates, align
+
+Array = NDArray[np.float64]
+PAIRS = 15
+TOLERANCE = 0.4
+
+
+def a_head(rng: np.random.Generator) -> tuple[Array, list[int]]:
+    """30 landmarks in left-right pairs, and the order that mirrors them."""
+    right = rng.uniform([1, -10, -6], [8, 10, 6], (PAIRS, 3))
+    shape = np.concatenate([right, right * [-1, 1, 1] + rng.normal(0, 0.1, right.shape)])
+    return shape, [*range(PAIRS, 2 * PAIRS), *range(PAIRS)]
+
+
+def a_pose(rng: np.random.Generator) -> Similarity:
+    rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    rotation[:, 0] *= np.linalg.det(rotation)
+    return Similarity(rotation, float(rng.uniform(0.8, 1.25)), rng.uniform(-50, 50, 3))
+
+
+def found_at(
+    truth: Array, rng: np.random.Generator, twins: list[int], *, wrong: float, mirrored: float
+) -> Candidates:
+    """Three candidates a landmark: near the truth, near its mirror twin and anywhere, in varying order."""
+    count = len(truth)
+    near = truth + rng.normal(0, TOLERANCE, truth.shape)
+    twin = truth[twins] + rng.normal(0, TOLERANCE, truth.shape)
+    anywhere = truth.mean(axis=0) + rng.uniform(-15, 15, (count, 3))
+    positions = np.stack([near, twin, anywhere], axis=1)
+    values = np.tile([0.6, 0.3, 0.1], (count, 1))
+    confused = rng.random(count) < mirrored
+    values[confused] = [0.35, 0.55, 0.1]
+    lost = rng.random(count) < wrong
+    positions[lost] = truth.mean(axis=0) + rng.uniform(-15, 15, (int(lost.sum()), 3, 3))
+    return Candidates(positions, values)
+
+
+def angle_between(first: Array, second: Array) -> float:
+    return float(np.degrees(np.arccos(np.clip((np.trace(first.T @ second) - 1) / 2, -1, 1))))
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_the_pose_is_found_though_half_the_landmarks_are_taken_for_their_twins_and_a_third_is_lost(
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape, twins = a_head(rng)
+    pose = a_pose(rng)
+    truth = pose.apply(shape)
+    found = align(found_at(truth, rng, twins, wrong=0.33, mirrored=0.45), shape, TOLERANCE)
+    assert found is not None
+    assert angle_between(found.pose.rotation, pose.rotation) < 6
+    assert np.linalg.norm(found.pose.apply(shape) - truth, axis=1).mean() < 2.5 * TOLERANCE
+    assert np.linalg.det(found.pose.rotation) == pytest.approx(1)
+
+
+def test_exact_candidates_give_the_exact_pose_and_are_chosen() -> None:
+    rng = np.random.default_rng(1)
+    shape, _ = a_head(rng)
+    pose = a_pose(rng)
+    truth = pose.apply(shape)
+    positions = np.stack([np.full_like(truth, np.nan), truth], axis=1)
+    found = align(Candidates(positions, np.tile([0.0, 1.0], (len(shape), 1))), shape, TOLERANCE)
+    assert found is not None and found.support == pytest.approx(1)
+    np.testing.assert_allclose(found.pose.apply(shape), truth, atol=1e-9)
+    assert (found.chosen == 1).all()
+    np.testing.assert_allclose(found.distances, 0, atol=1e-9)
+
+
+def test_absent_landmarks_and_unknown_places_do_not_disturb() -> None:
+    rng = np.random.default_rng(2)
+    shape, twins = a_head(rng)
+    pose = a_pose(rng)
+    candidates = found_at(pose.apply(shape), rng, twins, wrong=0, mirrored=0)
+    candidates.values[:10] = 0
+    candidates.positions[:10] = np.nan
+    shape[20:24] = np.nan
+    found = align(candidates, shape, TOLERANCE)
+    assert found is not None
+    assert angle_between(found.pose.rotation, pose.rotation) < 5
+    assert (found.chosen[:10] == -1).all() and (found.chosen[20:24] == -1).all()
+    assert np.isnan(found.distances[:10]).all()
+
+
+def test_what_is_no_such_anatomy_has_little_support() -> None:
+    rng = np.random.default_rng(3)
+    shape, twins = a_head(rng)
+    head = align(found_at(a_pose(rng).apply(shape), rng, twins, wrong=0.1, mirrored=0.3), shape, TOLERANCE)
+    noise = Candidates(rng.uniform(-40, 40, (len(shape), 3, 3)), rng.uniform(0.1, 0.5, (len(shape), 3)))
+    nothing = align(noise, shape, TOLERANCE)
+    assert head is not None and head.support > 0.5
+    assert nothing is None or nothing.support < 0.3
+
+
+def test_two_candidates_are_no_pose() -> None:
+    shape, _ = a_head(np.random.default_rng(4))
+    values = np.zeros((len(shape), 1))
+    values[:2] = 1
+    assert align(Candidates(shape[:, None].copy(), values), shape, TOLERANCE) is None
