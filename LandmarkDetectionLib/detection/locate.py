@@ -1,0 +1,150 @@
+"""Locate: a few candidates for each landmark, from one coarse look at the whole scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.align import Candidates
+from LandmarkDetectionLib.detection.devices import has_bf16
+from LandmarkDetectionLib.detection.progress import Progress, no_progress
+
+Array = NDArray[np.float64]
+
+_APART = 2
+"""Cells of the heat map within which there is one candidate only, and over which its position is averaged."""
+
+
+@dataclass(frozen=True)
+class LocateSettings:
+    """How the coarse look is taken.
+
+    Attributes:
+        spacing: edge of the coarse voxels, mm.
+        window: voxels along each edge that are looked at together, a multiple of the network's stride; a
+            scan that is larger is looked at in windows that overlap by half.
+        candidates: kept for each landmark.
+    """
+
+    spacing: float
+    window: int
+    candidates: int = 3
+
+
+def find_candidates(
+    network: nn.Module,
+    volume: Volume,
+    settings: LocateSettings,
+    *,
+    reduction: int,
+    stride: int,
+    device: torch.device,
+    progress: Progress = no_progress,
+) -> Candidates:
+    """The strongest places for each landmark.
+
+    A landmark's heat map is a probability over all places of the scan, so the values of its candidates sum
+    to 1 at most. Only candidates are kept, and one window's heat maps at a time.
+
+    Args:
+        network: gives a heat map (its logarithm) a landmark, in evaluation mode, on `device`.
+        volume: the scan at the coarse spacing, normalised.
+        settings: of this stage.
+        reduction: how much coarser the heat maps are than the volume.
+        stride: the volume's sides are padded to multiples of this.
+        device: where the network runs.
+        progress: told after every window.
+    """
+    windows = list(_windows(volume.voxels.shape, settings.window, stride))
+    fill = float(volume.voxels.min())
+    pieces, totals = [], []
+    for done, corner in enumerate(windows, start=1):
+        image = _cut(volume.voxels, corner, settings.window, stride, fill)
+        heat = _heat(network, image, device)
+        totals.append(torch.logsumexp(heat.flatten(1), dim=1))
+        places, masses = _peaks(heat, settings.candidates)
+        pieces.append((places * reduction + np.array(corner[::-1]), masses))
+        progress("locate", done / len(windows))
+    total = torch.logsumexp(torch.stack(totals), dim=0).double().cpu().numpy()
+    indices = np.concatenate([places for places, _ in pieces], axis=1)
+    values = np.exp(np.concatenate([masses for _, masses in pieces], axis=1) - total[:, None])
+    kept = _strongest_apart(indices, values, settings.candidates, _APART * reduction)
+    rows = np.arange(len(kept))[:, None]
+    return Candidates(volume.frame.index_to_world(indices[rows, kept]), values[rows, kept])
+
+
+def _windows(shape: tuple[int, ...], window: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """First voxels [z, y, x] of the windows; one where the scan fits into it."""
+    starts = []
+    for length in shape:
+        count = 1 if length <= window else 1 + int(np.ceil((length - window) / (window / 2)))
+        even = np.linspace(0, max(length - window, 0), count)
+        starts.append([int(np.ceil(start / stride)) * stride for start in even])
+    for z in starts[0]:
+        for y in starts[1]:
+            for x in starts[2]:
+                yield z, y, x
+
+
+def _cut(
+    voxels: NDArray[np.float32], corner: tuple[int, int, int], window: int, stride: int, fill: float
+) -> Tensor:
+    """A window (1, 1, Z, Y, X), padded at its far ends to multiples of the stride."""
+    part = voxels[tuple(slice(start, start + window) for start in corner)]
+    padding = [(0, -length % stride) for length in part.shape]
+    padded = np.pad(np.asarray(part, dtype=np.float32), padding, constant_values=fill)
+    return torch.from_numpy(padded)[None, None]
+
+
+def _heat(network: nn.Module, image: Tensor, device: torch.device) -> Tensor:
+    """Logarithms of the heat maps (K, Z, Y, X) of one window, up to a constant that all windows share."""
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+        result = network(image.to(device).contiguous(memory_format=torch.channels_last_3d))
+    heat: Tensor = result[0].float()
+    return heat
+
+
+def _peaks(heat: Tensor, count: int) -> tuple[Array, Array]:
+    """The strongest peaks of each heat map: places (K, C, 3), cells x, y, z, and logarithms of their mass."""
+    size = 2 * _APART + 1
+    highest = torch.nn.functional.max_pool3d(heat[None], size, stride=1, padding=_APART)[0]
+    peaks = torch.where(heat == highest, heat, -torch.inf).flatten(1)
+    found = peaks.topk(min(count, peaks.shape[1]), dim=1).indices.cpu().numpy()
+    cells = np.stack(np.unravel_index(found, tuple(heat.shape[1:])), axis=-1)
+    padded = np.pad(heat.cpu().numpy(), [(0, 0), *[(_APART, _APART)] * 3], constant_values=-np.inf)
+    places = np.empty((*found.shape, 3))
+    masses = np.empty(found.shape)
+    offset = np.arange(size) - _APART
+    for row, peak in np.ndindex(found.shape):
+        z, y, x = cells[row, peak]
+        around = padded[row, z : z + size, y : y + size, x : x + size].astype(np.float64)
+        top = around.max()
+        share = np.exp(around - top)
+        mass = share.sum()
+        shift = [(share.sum(axis=axes) * offset).sum() / mass for axes in ((0, 1), (0, 2), (1, 2))]
+        places[row, peak] = np.array([x, y, z]) + shift
+        masses[row, peak] = top + np.log(mass)
+    return places, masses
+
+
+def _strongest_apart(indices: Array, values: Array, count: int, apart: float) -> NDArray[np.int64]:
+    """(K, count) rows of the strongest candidates; what two windows found at one place counts once.
+
+    Where there are fewer, the weakest stands more than once.
+    """
+    kept = np.empty((len(values), count), dtype=np.int64)
+    for row, (places, weights) in enumerate(zip(indices, values, strict=True)):
+        chosen: list[int] = []
+        for candidate in np.argsort(-weights, kind="stable"):
+            if all(np.linalg.norm(places[candidate] - places[other]) > apart for other in chosen):
+                chosen.append(int(candidate))
+            if len(chosen) == count:
+                break
+        kept[row] = [*chosen, *[chosen[-1]] * (count - len(chosen))]
+    return kept

@@ -1,0 +1,64 @@
+"""Locate reads candidates off heat maps, in one window or many, wherever they lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.align import Candidates
+from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
+
+CPU = torch.device("cpu")
+STRIDE = 8
+BLOBS = [(20.6, 30.4, 12.3), (44.5, 9.5, 30.2)]
+
+
+class Brightness(nn.Module):
+    """Two heat maps at half resolution: where the image is bright, seen sharply and dimly."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        half = image.float()[..., ::2, ::2, ::2]  # as a convolution with stride 2: cell i over voxel 2 i
+        return torch.cat([2 * half, 1.5 * half], dim=1)
+
+
+def scan(size: tuple[int, int, int]) -> Volume:
+    """Two blobs, one stronger, in an oblique scan."""
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    frame = Frame(size=size, spacing=(0.4, 0.4, 0.4), origin=(3, -20, 8), direction=turn)
+    k, j, i = np.meshgrid(*map(np.arange, frame.shape), indexing="ij")
+    places = np.stack([i, j, k], axis=-1)
+    voxels = np.zeros(frame.shape, dtype=np.float32)
+    for strength, centre in zip((6.0, 5.5), BLOBS, strict=True):
+        voxels += strength * np.exp(-((places - centre) ** 2).sum(axis=-1) / 18).astype(np.float32)
+    return Volume(voxels, frame)
+
+
+def find(volume: Volume, window: int, candidates: int = 2) -> Candidates:
+    settings = LocateSettings(spacing=0.4, window=window, candidates=candidates)
+    return find_candidates(Brightness(), volume, settings, reduction=2, stride=STRIDE, device=CPU)
+
+
+@pytest.mark.parametrize("window", [64, 32, 24])
+def test_candidates_lie_where_the_heat_is_the_strongest_first(window: int) -> None:
+    volume = scan((53, 50, 45))
+    found = find(volume, window)
+    assert found.positions.shape == (2, 2, 3) and found.values.shape == (2, 2)
+    for positions in found.positions:
+        np.testing.assert_allclose(positions, volume.frame.index_to_world(BLOBS), atol=0.2)
+    assert (found.values[:, 0] > 1.5 * found.values[:, 1]).all()
+    assert (found.values.sum(axis=1) <= 1 + 1e-6).all()
+
+
+def test_windows_change_nothing_about_what_is_found() -> None:
+    volume = scan((53, 50, 45))
+    whole, parts = find(volume, 64), find(volume, 32)
+    np.testing.assert_allclose(parts.positions, whole.positions, atol=0.05)
+
+
+def test_a_scan_with_fewer_places_than_candidates_gives_as_many_rows() -> None:
+    found = find(scan((48, 40, 40)), 64, candidates=40)
+    assert found.positions.shape == (2, 40, 3) and np.isfinite(found.positions).all()
