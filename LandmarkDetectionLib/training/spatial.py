@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.sampling import sample_grid
 from LandmarkDetectionLib.data.volume import Volume
 
 Array = NDArray[np.float64]
@@ -118,38 +117,15 @@ class SpatialTransform:
             spacing: of the crop, mm.
             fill: the value outside the scan.
         """
-        axes = [np.asarray((np.arange(count) - (count - 1) / 2) * spacing, np.float64) for count in size]
-        index = self._source_index(volume.frame, axes)
-        along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
-        low = np.clip(np.floor(along.min(axis=1)).astype(int) - 1, 0, np.array(volume.frame.size) - 1)
-        high = np.clip(np.ceil(along.max(axis=1)).astype(int) + 2, low + 1, volume.frame.size)
-        (x0, y0, z0), (x1, y1, z1) = low, high
-        block = np.asarray(volume.voxels[z0:z1, y0:y1, x0:x1], dtype=np.float32) - np.float32(fill)
-        extent = (high - low).astype(np.float32)
-        grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent - 1)
-        crop = torch.nn.functional.grid_sample(
-            torch.from_numpy(block)[None, None],
-            grid[None],
-            mode="bilinear",
-            padding_mode="zeros",
-            align_corners=False,
+        return sample_grid(
+            volume,
+            self.centre,
+            self.matrix,
+            size=size,
+            spacing=spacing,
+            fill=fill,
+            warp=None if self.warp is None else self.warp.on_grid,
         )
-        sampled: NDArray[np.float32] = crop[0, 0].numpy() + np.float32(fill)
-        return sampled
-
-    def _source_index(self, frame: Frame, axes: list[Array]) -> NDArray[np.float32]:
-        """Scan indices (i, j, k) of the crop's voxels, (z, y, x, 3)."""
-        to_index = np.linalg.inv(frame.matrix)
-        linear = to_index @ self.matrix
-        x, y, z = axes
-        index = (
-            frame.world_to_index(self.centre)
-            + (z[:, None, None, None] * linear[:, 2] + y[None, :, None, None] * linear[:, 1])
-            + x[None, None, :, None] * linear[:, 0]
-        )
-        if self.warp is not None:
-            index = index + self.warp.on_grid(x, y, z) @ linear.T
-        return index.astype(np.float32)
 
 
 _INVERSION_STEPS = 30
