@@ -43,8 +43,9 @@ def draw(host: Any, widget: Any, demo: Path, output: Path) -> None:
     cases = read_split(splits, supervised=True)
     case = max(cases, key=lambda case: case_landmarks(case, None).present.sum())
     detect(host, widget, case)
-    grab(widget, output / "panel-detect.png", only=("detect", "landmarks"))
     save_views(widget, output / "views.png")
+    correct(host, widget)
+    grab(widget, output / "panel-detect.png", only=("detect", "landmarks"))
     ui.datasetPathLineEdit.currentPath = "data"
     ui.patientLineEdit.text = "patient 7"
     host.run_until(lambda: ui.exportButton.enabled)
@@ -70,6 +71,21 @@ def detect(host: Any, widget: Any, case: Any) -> None:
     ui.landmarkTable.selectRow(0)
 
 
+def correct(host: Any, widget: Any) -> None:
+    """What a person may do next, so that the picture of the list shows it."""
+    from LandmarkDetectionLib.scene.markups import release, set_absent
+
+    parameters = widget.logic.getParameterNode()
+    markups = parameters.markups
+    place = [0.0, 0.0, 0.0]
+    markups.GetNthControlPointPositionWorld(1, place)
+    markups.SetNthControlPointPositionWorld(1, place[0] + 1, *place[1:])
+    set_absent(markups, markups.GetNthControlPointLabel(3))
+    release(markups, markups.GetNthControlPointLabel(4))
+    parameters.leastConfidence = 0.9
+    host.run_until(lambda: "placed" in widget.ui.summaryLabel.text)
+
+
 def review(host: Any, widget: Any, splits: Path) -> None:
     """Detect in all cases of a split, and open the one to look at first."""
     ui = widget.ui
@@ -79,7 +95,7 @@ def review(host: Any, widget: Any, splits: Path) -> None:
     host.run_until(lambda: not widget.panel.batch.running, seconds=600)
     ui.batchTable.cellClicked.emit(0, 0)
     ui.batchInputPathLineEdit.blockSignals(True)  # the picture shows no folder of this machine
-    ui.batchInputPathLineEdit.currentPath = "test.csv"
+    ui.batchInputPathLineEdit.currentPath = "splits/test.csv"
     ui.batchMessageLabel.text = ""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from LandmarkDetectionLib.data.cases import COLUMNS, Case, find_problems, read_rows
 from LandmarkDetectionLib.data.collect import scans_in
+from LandmarkDetectionLib.data.dataset import CASES_NAME
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import image_stem
 
@@ -20,7 +21,7 @@ class Input:
 
 
 def find_inputs(path: Path) -> list[Input]:
-    """The cases behind `path`: an image, a DICOM folder, a folder of images, or a split CSV.
+    """The cases behind `path`: an image, a DICOM folder, a folder of images, a data set or a split CSV.
 
     In a folder, `CASE_mask` beside `CASE` is not an input. Whether the scans can be read is not looked at;
     a row of a split without a scan, or with the name of another, is a case with a problem.
@@ -34,8 +35,20 @@ def find_inputs(path: Path) -> list[Input]:
         return _cases_of(path)
     if path.is_file():
         return [Input(Case(image_stem(path), path))]
+    if (path / CASES_NAME).is_file():
+        return _cases_of(path / CASES_NAME)
     scans = [Input(Case(name, image)) for name, image in scans_in(path).items()]
-    return scans or [Input(Case(path.resolve().name, path))]
+    if scans or any(map(_may_be_dicom, path.iterdir())):
+        return scans or [Input(Case(path.resolve().name, path))]
+    raise InputError(
+        f"{path}: no scans in this folder; give a folder of NIfTI, NRRD or MetaImage files, or of DICOM."
+    )
+
+
+def _may_be_dicom(file: Path) -> bool:
+    """By its name; DICOM files often have none that tells."""
+    suffix = file.suffix.lower()
+    return file.is_file() and (suffix in ("", ".dcm", ".ima") or suffix[1:].isdigit())
 
 
 def _cases_of(split: Path) -> list[Input]:

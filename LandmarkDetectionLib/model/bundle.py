@@ -139,7 +139,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         return load(content)
     except SafetensorError as error:
         raise InputError(
-            f"{path}: the weights cannot be read ({error}); copy the bundle folder again."
+            f"{path}: the weights cannot be read ({error}); copy the model's folder again."
         ) from error
 
 
@@ -151,12 +151,12 @@ def check_weights(folder: Path) -> bytes:
     """
     path = Path(folder) / WEIGHTS_FILE
     if not path.is_file():
-        raise InputError(f"{path}: the weights are missing; copy the whole bundle folder again.")
+        raise InputError(f"{path}: the weights are missing; copy the whole folder of the model again.")
     content = path.read_bytes()
     digest = _read_description(Path(folder)).get("weights_sha256")
     if digest != hashlib.sha256(content).hexdigest():
         raise InputError(
-            f"{path}: the weights are damaged or of another model; copy the whole bundle folder again."
+            f"{path}: the weights are damaged or of another model; copy the whole folder of the model again."
         )
     return content
 
@@ -218,17 +218,17 @@ def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise InputError(
-            f"{folder}: this is not a bundle, {DESCRIPTION_FILE} is missing; give the bundle's folder."
+            f"{folder}: this is not a model, {DESCRIPTION_FILE} is missing; give the model's folder."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path}: this is not valid JSON; copy the bundle folder again.") from error
+        raise InputError(f"{path}: this is not valid JSON; copy the model's folder again.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path}: the field 'format' is not '{FORMAT}'; give the folder of a bundle.")
+        raise InputError(f"{path}: the field 'format' is not '{FORMAT}'; give the folder of a model.")
     if content.get("version") != VERSION:
         raise InputError(
-            f"{path}: the bundle has version {content.get('version')}, this program reads version {VERSION}; "
+            f"{path}: the model has version {content.get('version')}, this program reads version {VERSION}; "
             "update the program or export the model again."
         )
     return content

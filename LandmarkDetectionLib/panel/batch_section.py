@@ -134,6 +134,7 @@ class BatchSection:
         self._batch: _Batch | None = None
         self._open: _OpenCase | None = None
         self._listed_for: tuple[object, ...] = ()
+        self._dataset_shown = ""
         self._running = False
         self._list_later = Later(self._list_cases, milliseconds=300)
         self._next_later = Later(self._detect_next, milliseconds=0)
@@ -168,12 +169,15 @@ class BatchSection:
         usable = usable and model is not None and model.bundle is not None
         self._ui.batchButton.text = _("Cancel") if self.running else _("Detect in all")
         self._ui.batchButton.enabled = self.running or (usable and self._client.is_free_for(self))
-        self._ui.acceptButton.enabled = self._open is not None
+        self._ui.acceptButton.enabled = self._open is not None and self._open.volume.GetScene() is not None
         if parameters is not None:
-            wanted = parameters.batchInput, parameters.batchOutput, parameters.model, parameters.dataset
+            wanted = parameters.batchInput, parameters.batchOutput, parameters.model
             if not self.running and wanted != self._listed_for:
                 self._listed_for = wanted
                 self._list_later.ask()
+            if parameters.dataset != self._dataset_shown:
+                self._dataset_shown = parameters.dataset
+                self._fill_later.ask()
 
     def cancel(self) -> None:
         """Stop after what has been detected so far."""
@@ -270,13 +274,15 @@ class BatchSection:
         if batch.outcomes:
             try:
                 write_summary(batch.outcomes.values(), batch.folder)
-                text = _("{count} scans; results in {folder}. Click on a case to look at it.").format(
+                text = _("{count} done; results in {folder}. Click on a case to look at it.").format(
                     count=len(batch.outcomes) - len(failed), folder=batch.folder
                 )
             except InputError as error:
                 text = str(error)
             if failed:
-                text += " " + _("{count} failed: {reason}").format(count=len(failed), reason=failed[0].error)
+                text += " " + _("{count} failed, the first: {reason}").format(
+                    count=len(failed), reason=failed[0].error
+                )
             self._say(text)
         self._fill_table()
         self.update()
@@ -390,6 +396,8 @@ class BatchSection:
         source = Path(parameters.batchInput)
         if source.suffix.lower() == ".csv":
             return source
+        if (source / CASES_NAME).is_file():
+            return source / CASES_NAME
         if not parameters.dataset:
             raise InputError(_("Choose a data set folder in the section above: accepted cases go there."))
         return Path(parameters.dataset) / CASES_NAME

@@ -32,6 +32,9 @@ from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
 _STAGES = {"prepare": _("Preparing the scan"), "detect": _("Looking for landmarks")}
 
+_FEW_FOUND = 1 / 3
+_MOST_NAMES = 5
+
 
 @dataclass(frozen=True)
 class _Target:
@@ -248,11 +251,17 @@ class DetectSection:
     def _follow_volume(self, parameters: Parameters) -> None:
         """Choose the landmarks that belong to the chosen volume, never another scan's."""
         volume, markups = parameters.volume, parameters.markups
-        if (volume is not None and markups is not None and not may_belong_to(markups, volume)) or (
-            volume is not None and markups is None and volume is not self._last_volume
-        ):
+        is_new, self._last_volume = volume is not self._last_volume, volume
+        if is_new and not self.running:
+            say(self._ui.messageLabel, "")
+        if volume is None:
+            return
+        foreign = markups is not None and not may_belong_to(markups, volume)
+        if foreign and not is_new:
+            text = _("'{name}' are the landmarks of another scan: choose that scan to see them.")
+            say(self._ui.messageLabel, text.format(name=markups.GetName()))
+        if foreign or (is_new and markups is None):
             parameters.markups = markups_of_volume(volume)
-        self._last_volume = volume
 
     def _follow_model(self, parameters: Parameters) -> None:
         """Choose the model that the settings name."""
@@ -309,7 +318,8 @@ def _is_in_scene(node: Any) -> bool:
 
 
 def _describe(result: Result, kept: tuple[str, ...], devices: dict[str, str]) -> str:
-    statuses = [detection.status for detection in result.detections]
+    detected = [detection for detection in result.detections if detection.name not in kept]
+    statuses = [detection.status for detection in detected]
     text = _("{found} found, {uncertain} uncertain, {absent} absent, in {seconds:.1f} s on {device}.").format(
         found=statuses.count("found"),
         uncertain=statuses.count("uncertain"),
@@ -317,8 +327,10 @@ def _describe(result: Result, kept: tuple[str, ...], devices: dict[str, str]) ->
         seconds=result.seconds,
         device=devices.get(result.device, result.device),
     )
-    if "found" not in statuses:
-        text += " " + _("Is this a scan of what the model was trained on?")
-    if kept:
+    if statuses.count("found") < _FEW_FOUND * len(statuses):
+        text += " " + _("So few: is this a scan of what the model was trained on, and lying as those were?")
+    if len(kept) > _MOST_NAMES:
+        text += " " + _("{count} kept as you placed or locked them.").format(count=len(kept))
+    elif kept:
         text += " " + _("Kept as you placed or locked them: {names}.").format(names=", ".join(kept))
     return text

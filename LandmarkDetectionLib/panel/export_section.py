@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from LandmarkDetectionLib.scene.markups import (
     new_markups,
     refer_to_volume,
     table_of,
+    unconfirmed,
+    unlisted,
     volume_of_markups,
 )
 
@@ -51,10 +53,12 @@ class ExportSection:
         self._count = 0
         self._done: list[str] = []
         self._problems: list[str] = []
+        self._guessed = 0
+        self._declined: set[str] = set()
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._export_next)
-        ui.sourceComboBox.addItems([_("The model"), _("A landmarks.csv..."), _("The chosen points")])
+        ui.sourceComboBox.addItems([_("The model"), _("landmarks.csv..."), _("The points")])
         ui.scopeComboBox.connect("currentIndexChanged(int)", lambda index: self.update())
         ui.scopeComboBox.addItems([_("This scan"), _("Every scan that has landmarks")])
         ui.datasetPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
@@ -80,7 +84,7 @@ class ExportSection:
         self._ui.patientLineEdit.enabled = self._ui.scopeComboBox.currentIndex == _THIS_VOLUME
         self._ui.startButton.enabled = parameters.volume is not None and not running
         self._ui.exportButton.enabled = bool(parameters.dataset) and not running
-        say(self._ui.unplacedLabel, _unplaced(parameters.markups))
+        say(self._ui.unplacedLabel, _unplaced(parameters.markups, parameters.leastConfidence))
 
     def _on_start(self) -> None:
         parameters = self._parameters
@@ -98,9 +102,7 @@ class ExportSection:
             slicer.mrmlScene.SaveStateForUndo()
             ask_for(table, markups, parameters.volume)
             parameters.markups = markups
-            self._say(
-                _("{count} landmarks to place: choose one above and click Place.").format(count=len(table))
-            )
+            self._say(_what_to_place(markups))
 
     def _chosen_table(self, parameters: Parameters) -> LandmarkTable | None:
         """The table to start from; None if no file was chosen."""
@@ -130,8 +132,9 @@ class ExportSection:
         except InputError as error:
             self._say(str(error))
             return
+        self._declined = self._ask_about_unlisted(waiting)
         self._waiting = iter(waiting)
-        self._done, self._problems = [], []
+        self._done, self._problems, self._guessed = [], [], 0
         self._count = len(waiting)
         self._timer.start()
         self.update()
@@ -166,6 +169,14 @@ class ExportSection:
             return cases
         return [case for case, name in zip(cases, names, strict=True) if name not in there]
 
+    def _ask_about_unlisted(self, cases: list[tuple[Any, Any]]) -> set[str]:
+        """Names of points that no list has, which the person does not want to export."""
+        names = {name for _volume, markups in cases for name in unlisted(markups)}
+        question = _("{names} are not in the list of landmarks. Export them as further landmarks?")
+        if not names or slicer.util.confirmYesNoDisplay(question.format(names=_few(sorted(names)))):
+            return set()
+        return names
+
     def _export_next(self) -> None:
         """One case, so that the bar moves between them."""
         case = next(self._waiting, None)
@@ -176,10 +187,16 @@ class ExportSection:
         done = len(self._done) + len(self._problems)
         show_progress(self._ui.exportProgressBar, (done + 1) / self._count, case_name(volume))
         try:
+            guessed = unconfirmed(markups, least_confidence=self._parameters.leastConfidence)
             exported = export_case(
-                volume, markups, Path(self._parameters.dataset) / CASES_NAME, group=self._patient
+                volume,
+                markups,
+                Path(self._parameters.dataset) / CASES_NAME,
+                group=self._patient,
+                without={*guessed, *self._declined},
             )
             self._done.append(exported.name)
+            self._guessed += len(guessed)
         except InputError as error:
             self._problems.append(str(error))
 
@@ -197,7 +214,11 @@ class ExportSection:
                     count=len(self._done), path=Path(self._parameters.dataset) / CASES_NAME
                 )
             )
-        self._say(" ".join([*parts, *self._problems, *self._left_out()]) or _("Nothing was exported."))
+        if self._guessed:
+            text = _("{count} guesses of the detector (uncertain or absent) were left out as unknown.")
+            parts.append(text.format(count=self._guessed))
+        sentences = [*parts, *dict.fromkeys(self._problems), *self._left_out()]
+        self._say(" ".join(sentences) or _("Nothing was exported."))
         self.update()
 
     def _left_out(self) -> list[str]:
@@ -219,13 +240,20 @@ class ExportSection:
         self._log(text)
 
 
-def _unplaced(markups: Any) -> str:
+def _what_to_place(markups: Any) -> str:
+    count = sum(row.status == "to place" for row in landmark_rows(markups))
+    if not count:
+        return _("All these landmarks are placed already.")
+    return _("{count} landmarks to place: choose one above and click Place.").format(count=count)
+
+
+def _unplaced(markups: Any, least_confidence: float) -> str:
     """What a person has to know before an export."""
     if markups is None:
         return ""
-    rows = landmark_rows(markups)
+    rows = landmark_rows(markups, least_confidence=least_confidence)
     to_place = [row.name for row in rows if row.status == "to place"]
-    doubtful = [row.name for row in rows if row.status == "uncertain"]
+    guesses = unconfirmed(markups, least_confidence=least_confidence)
     parts = []
     if to_place:
         parts.append(
@@ -233,10 +261,11 @@ def _unplaced(markups: Any) -> str:
                 count=len(to_place), all=len(rows), names=_few(to_place)
             )
         )
-    if doubtful:
-        parts.append(_("Look at the uncertain ones before you export: {names}.").format(names=_few(doubtful)))
+    if guesses:
+        text = _("Guesses of the detector, to be confirmed or corrected, or they are left out: {names}.")
+        parts.append(text.format(names=_few(guesses)))
     return " ".join(parts)
 
 
-def _few(names: list[str]) -> str:
+def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (" .." if len(names) > 8 else "")

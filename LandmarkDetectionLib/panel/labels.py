@@ -13,6 +13,7 @@ def say(label: Any, text: str) -> None:
 
 def show_progress(bar: Any, fraction: float, text: str) -> None:
     """Fill a bar up to a fraction, 0 to 1, and write a text into it."""
+    bar.enabled = True
     bar.value = round(bar.maximum * fraction)
     bar.format = text
 
@@ -20,3 +21,4 @@ def show_progress(bar: Any, fraction: float, text: str) -> None:
 def rest(bar: Any) -> None:
     """Empty a bar. It stays in its place: CTK shows a hidden one again when its section is unfolded."""
     show_progress(bar, 0, "")
+    bar.enabled = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import qt
@@ -18,6 +19,7 @@ from LandmarkDetectionLib.scene.markups import (
     STATUSES,
     LandmarkRow,
     Status,
+    confirm,
     landmark_rows,
     release,
     set_absent,
@@ -72,8 +74,12 @@ class LandmarkSection:
         ui.landmarkTable.connect("itemSelectionChanged()", self._on_select)
         ui.groupComboBox.connect("currentIndexChanged(int)", self._on_group_chosen)
         ui.placeButton.connect("clicked(bool)", self._on_place)
-        ui.absentButton.connect("clicked(bool)", self._on_absent)
-        ui.releaseButton.connect("clicked(bool)", self._on_release)
+        for button, change in (
+            (ui.confirmButton, confirm),
+            (ui.absentButton, set_absent),
+            (ui.releaseButton, release),
+        ):
+            button.connect("clicked(bool)", partial(self._change_selected, change))
 
     def set_parameters(self, parameters: Parameters | None) -> None:
         """Take the settings from now on from here; None while there are none."""
@@ -143,8 +149,15 @@ class LandmarkSection:
         status = self._selected_status
         self._ui.placeButton.enabled = self._placing is not None or status is not None
         self._ui.placeButton.checked = self._placing is not None
-        self._ui.absentButton.enabled = status not in (None, "absent") and self._placing is None
-        self._ui.releaseButton.enabled = status not in (None, "to place") and self._placing is None
+        guess = status is not None and self._placing is None
+        self._ui.confirmButton.enabled = guess and status in ("found", "uncertain")
+        self._ui.absentButton.enabled = guess and (status != "absent" or not self._selected_is_a_persons)
+        self._ui.releaseButton.enabled = guess and status != "to place"
+
+    @property
+    def _selected_is_a_persons(self) -> bool:
+        selected = self._selected
+        return any(row.name == selected and math.isnan(row.confidence) for row in self._rows)
 
     def _on_select(self) -> None:
         if self._selected and self._watcher.node is not None:
@@ -155,13 +168,7 @@ class LandmarkSection:
         self._fill_table()
         self._update_buttons()
 
-    def _on_absent(self) -> None:
-        self._change_selected(set_absent)
-
-    def _on_release(self) -> None:
-        self._change_selected(release)
-
-    def _change_selected(self, change: Callable[[Any, str], None]) -> None:
+    def _change_selected(self, change: Callable[[Any, str], None], checked: bool) -> None:
         if self._selected and self._watcher.node is not None:
             slicer.mrmlScene.SaveStateForUndo()
             change(self._watcher.node, self._selected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import qt
@@ -22,18 +22,16 @@ class ModelEntry:
     """A model that can be chosen.
 
     Attributes:
+        name: to choose it by.
         folder: of the bundle.
         bundle: its description, None if it cannot be used.
         problem: why it cannot be used, '' if it can.
     """
 
+    name: str
     folder: Path
     bundle: Bundle | None
     problem: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.bundle.name if self.bundle else self.folder.name
 
 
 class ModelList:
@@ -51,8 +49,13 @@ class ModelList:
         return Path(chosen) if chosen else None
 
     def entries(self) -> list[ModelEntry]:
-        """All models, those in the box first."""
-        return [_entry(folder) for folder in dict.fromkeys(self._folders())]
+        """All models, those in the box first; each has a name of its own."""
+        entries = [_entry(folder) for folder in dict.fromkeys(self._folders())]
+        names = [entry.name for entry in entries]
+        return [
+            replace(entry, name=f"{entry.name} ({entry.folder})") if names.count(entry.name) > 1 else entry
+            for entry in entries
+        ]
 
     def choose_folder(self, folder: Path) -> Path:
         """Offer the models of a folder from now on: it is a bundle, or holds some; gives the first.
@@ -116,6 +119,7 @@ def _bundles_in(folder: Path) -> Iterator[Path]:
 
 def _entry(folder: Path) -> ModelEntry:
     try:
-        return ModelEntry(folder, load_bundle(folder))
+        bundle = load_bundle(folder)
     except InputError as error:
-        return ModelEntry(folder, None, str(error))
+        return ModelEntry(folder.name, folder, None, str(error))
+    return ModelEntry(bundle.name, folder, bundle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ def annotated_volumes(scene: Any, preferred: Any = None) -> Iterator[tuple[Any, 
     yield from chosen.values()
 
 
-def export_case(volume: Any, markups: Any, path: Path, *, group: str = "") -> Case:
+def export_case(
+    volume: Any, markups: Any, path: Path, *, group: str = "", without: Collection[str] = ()
+) -> Case:
     """Write a volume and its landmarks as a case of a data set: image, landmarks, mask, and the row, last.
 
     All is written in the frame of the volume's node: transforms above it are left out.
@@ -42,11 +44,12 @@ def export_case(volume: Any, markups: Any, path: Path, *, group: str = "") -> Ca
         markups: its landmarks; a missing point is an absent landmark, one still to be placed is left out.
         path: the data set's CSV, made if need be. A case of the same name is replaced.
         group: patient or family; '' leaves what the case has in the data set.
+        without: names of landmarks to leave out: nothing is said of them.
 
     Raises:
         InputError: if the volume or a landmark cannot be exported, or a file cannot be written.
     """
-    scan, landmarks = volume_of(volume), landmarks_of(markups, volume)
+    scan, landmarks = volume_of(volume), landmarks_of(markups, volume, without=without)
     outside = landmarks.present & ~scan.frame.contains(landmarks.positions)
     if outside.any():
         name = landmarks.names[int(outside.argmax())]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -90,7 +90,7 @@ def show_detections(detections: Sequence[Detection], markups: Any, volume: Any) 
         if detection.name not in kept:
             records[detection.name] = _record(detection)
             _show(detection, markups, rows[detection.name])
-    markups.SetAttribute(_DETECTIONS, json.dumps({name: asdict(record) for name, record in records.items()}))
+    _keep_records(markups, records)
     refer_to_volume(markups, volume)
     markups.EndModify(modified)
     return tuple(name for name in markups_names(markups) if name in kept)
@@ -108,15 +108,18 @@ def ask_for(table: LandmarkTable, markups: Any, volume: Any) -> None:
 
 
 def landmark_rows(markups: Any, *, least_confidence: float = 0.0) -> list[LandmarkRow]:
-    """The landmarks of a markups node in its order; one found with less confidence counts as uncertain."""
-    records, table = _records(markups), table_of(markups)
+    """The landmarks of a markups node: its points in their order, then those of its table that have none.
+
+    One that was found with less than the least confidence counts as uncertain.
+    """
+    records, table, names = _records(markups), table_of(markups), markups_names(markups)
     described = {landmark.name: landmark for landmark in table.landmarks} if table else {}
     rows = []
-    for row, name in enumerate(markups_names(markups)):
+    for row, name in enumerate([*names, *(name for name in described if name not in names)]):
         about = described.get(name, Landmark(name, 1))
-        record = _valid_record(markups, row, records.get(name))
+        record = _valid_record(markups, row, records.get(name)) if row < len(names) else None
         if record is None:
-            status = _status_without_record(markups, row)
+            status = _status_without_record(markups, row) if row < len(names) else "to place"
             rows.append(LandmarkRow(name, status, group=about.group, definition=about.definition))
             continue
         doubtful = record.status == "found" and record.confidence < least_confidence
@@ -124,6 +127,20 @@ def landmark_rows(markups: Any, *, least_confidence: float = 0.0) -> list[Landma
         status = "uncertain" if doubtful else record.status
         rows.append(LandmarkRow(name, status, record.confidence, radius, about.group, about.definition))
     return rows
+
+
+def unconfirmed(markups: Any, *, least_confidence: float = 0.0) -> tuple[str, ...]:
+    """Landmarks that the detector alone calls uncertain or absent: guesses until a person confirms them."""
+    rows = landmark_rows(markups, least_confidence=least_confidence)
+    return tuple(
+        row.name for row in rows if row.status in ("uncertain", "absent") and not math.isnan(row.confidence)
+    )
+
+
+def unlisted(markups: Any) -> tuple[str, ...]:
+    """The names of points that are not in the table that the node carries; none without a table."""
+    table = table_of(markups)
+    return tuple(name for name in markups_names(markups) if table and name not in table.names)
 
 
 def update_visibility(markups: Any, *, least_confidence: float, show_uncertain: bool) -> None:
@@ -141,16 +158,29 @@ def update_visibility(markups: Any, *, least_confidence: float, show_uncertain: 
     markups.EndModify(modified)
 
 
+def confirm(markups: Any, name: str) -> None:
+    """Make what was detected a person's own: a position that is right, or an absence."""
+    records = _records(markups)
+    records.pop(name, None)
+    _keep_records(markups, records)
+
+
 def set_absent(markups: Any, name: str) -> None:
     """Say that a landmark is not in the scan."""
-    markups.SetNthControlPointPositionMissing(markups_names(markups).index(name))
+    markups.SetNthControlPointPositionMissing(row_of(markups, name))
+    confirm(markups, name)
 
 
 def release(markups: Any, name: str) -> None:
     """Let the next detection put a landmark where it finds it, whatever a person has said of it."""
-    row = markups_names(markups).index(name)
+    row = row_of(markups, name)
     markups.SetNthControlPointLocked(row, False)
     markups.UnsetNthControlPointPosition(row)
+
+
+def row_of(markups: Any, name: str) -> int:
+    """The row of a landmark's point, which is added, without a position, if there is none."""
+    return _rows_of([name], markups)[name]
 
 
 def snapshot(markups: Any) -> tuple[tuple[str, int, tuple[float, ...]], ...]:
@@ -161,7 +191,7 @@ def snapshot(markups: Any) -> tuple[tuple[str, int, tuple[float, ...]], ...]:
     )
 
 
-def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
+def landmarks_of(markups: Any, volume: Any, *, without: Collection[str] = ()) -> LandmarkSet:
     """The points of a markups node as landmarks in the frame of a volume's node, LPS.
 
     A point whose position is missing is an absent landmark; one that has never been placed is not in the set.
@@ -169,6 +199,7 @@ def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
     Args:
         markups: vtkMRMLMarkupsNode, under any transform.
         volume: the volume node, under any transform.
+        without: names to leave out.
 
     Raises:
         InputError: if two points have one name, or one has none.
@@ -180,7 +211,7 @@ def landmarks_of(markups: Any, volume: Any) -> LandmarkSet:
     names, points = [], []
     for row, name in enumerate(markups_names(markups)):
         status = markups.GetNthControlPointPositionStatus(row)
-        if status not in (markups.PositionDefined, markups.PositionMissing):
+        if status not in (markups.PositionDefined, markups.PositionMissing) or name in without:
             continue
         if not name or name in names:
             what = f"two points named '{name}'" if name else "a point without a name"
@@ -276,6 +307,11 @@ def describe(detection: Detection) -> str:
 def _records(markups: Any) -> dict[str, _Record]:
     saved = json.loads(markups.GetAttribute(_DETECTIONS) or "{}")
     return {name: _Record(**fields) for name, fields in saved.items()}
+
+
+def _keep_records(markups: Any, records: dict[str, _Record]) -> None:
+    kept = {name: asdict(record) for name, record in records.items()}
+    markups.SetAttribute(_DETECTIONS, json.dumps(kept))
 
 
 def _record(detection: Detection) -> _Record:

@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from LandmarkDetectionLib.scene.markups import markups_names
+from LandmarkDetectionLib.scene.markups import markups_names, row_of
 
 
 def show_volume(volume: Any) -> None:
@@ -16,7 +16,10 @@ def show_volume(volume: Any) -> None:
 
 def jump_to(markups: Any, name: str) -> None:
     """Bring the slices to a landmark and centre the 3D views on it, if it has a position."""
-    row = markups_names(markups).index(name)
+    names = markups_names(markups)
+    if name not in names:
+        return
+    row = names.index(name)
     if markups.GetNthControlPointPositionStatus(row) == markups.PositionDefined:
         logic = slicer.modules.markups.logic()
         logic.JumpSlicesToNthPointInMarkup(markups.GetID(), row, True)
@@ -33,7 +36,7 @@ class Placing:
 
     def __init__(self, markups: Any, name: str) -> None:
         self.name = name
-        self._markups, self._row = markups, markups_names(markups).index(name)
+        self._markups, self._row = markups, row_of(markups, name)
         self._status = markups.GetNthControlPointPositionStatus(self._row)
         self._position = tuple(markups.GetNthControlPointPosition(self._row))
         markups.UnsetNthControlPointPosition(self._row)

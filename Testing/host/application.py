@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import logging
+import shutil
 import sys
 import tempfile
 import traceback
@@ -190,6 +192,7 @@ class Host:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="slicer-host-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self._qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
         QtCore.QCoreApplication.setOrganizationName("LandmarkDetectionHost")
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)

@@ -30,6 +30,18 @@ def test_a_folder_without_images_is_taken_for_dicom(tmp_path: Path) -> None:
     assert [(case.name, case.image_path) for case in cases] == [("series", tmp_path / "series")]
 
 
+def test_a_folder_with_a_list_of_cases_is_that_list(tmp_path: Path) -> None:
+    make(tmp_path / "images", "x.nii.gz")
+    (tmp_path / "cases.csv").write_text("image_name,image_path\nskull,images/x.nii.gz\n")
+    assert [item.case.name for item in find_inputs(tmp_path)] == ["skull"]
+
+
+def test_a_folder_of_something_else_is_no_scan(tmp_path: Path) -> None:
+    make(tmp_path / "model", "model.json", "weights.safetensors")
+    with pytest.raises(InputError, match="no scans in this folder"):
+        find_inputs(tmp_path / "model")
+
+
 def test_a_split_gives_its_cases_without_a_look_at_their_annotations(tmp_path: Path) -> None:
     make(tmp_path / "images", "x.nii.gz")
     (tmp_path / "test.csv").write_text(

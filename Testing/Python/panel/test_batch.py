@@ -50,7 +50,7 @@ def open_case(widget: Any, name: str) -> None:
 
 def test_failed_cases_come_first_then_the_most_doubtful(host: Any, a_widget: Any, a_folder: Path) -> None:
     said = detect_in(host, a_widget, a_folder)
-    assert said.startswith("3 scans; results in") and "1 failed" in said and "broken.nii.gz" in said
+    assert said.startswith("3 done; results in") and "1 failed" in said and "broken.nii.gz" in said
     listed = rows(a_widget)
     assert [row[0] for row in listed] == ["broken", "empty", "head 1", "head 2"]
     assert [row[3] for row in listed] == ["failed", "to review", "to review", "to review"]
@@ -73,6 +73,8 @@ def test_a_click_opens_a_case_with_its_landmarks_and_accepting_writes_it_to_the_
     a_widget.ui.acceptButton.click()
     assert "Choose a data set folder" in a_widget.ui.batchMessageLabel.text
     a_widget.ui.datasetPathLineEdit.currentPath = str(tmp_path / "data")
+    host.run_until(lambda: a_widget.logic.getParameterNode().dataset == str(tmp_path / "data"))
+    assert rows(a_widget)[0][3] == "failed"
     parameters.markups.SetNthControlPointPositionWorld(0, *(the_points[0] * [-1, -1, 1]))
     a_widget.ui.acceptButton.click()
     (case,) = read_split(tmp_path / "data" / "cases.csv", supervised=True)
@@ -205,7 +207,7 @@ def test_a_drive_that_is_not_there_fails_every_case_and_nothing_else(
     lines = [f"case {number},missing/{number}.nii.gz" for number in range(1500)]
     path.write_text("\n".join(["image_name,image_path", *lines]) + "\n", encoding="utf-8")
     said = detect_in(host, a_widget, path)
-    assert said.startswith("0 scans") and "1500 failed" in said
+    assert said.startswith("0 done") and "1500 failed" in said
 
 
 def test_results_of_an_older_model_are_not_taken_for_this_one(
@@ -264,6 +266,21 @@ def test_a_batch_goes_on_where_it_stopped(host: Any, a_widget: Any, a_folder: Pa
     assert (a_folder / "detections" / "head 2.csv").is_file()
     again = {path: path.stat().st_mtime_ns for path in done if path.name != "summary.csv"}
     assert again == {path: time for path, time in done.items() if path.name != "summary.csv"}
+
+
+def test_accepting_a_scan_that_was_removed_is_not_possible(host: Any, a_widget: Any, a_folder: Path) -> None:
+    import slicer
+
+    detect_in(host, a_widget, a_folder)
+    open_case(a_widget, "head 1")
+    assert a_widget.ui.acceptButton.enabled
+    slicer.mrmlScene.RemoveNode(a_widget.logic.getParameterNode().volume)
+    host.run_until(lambda: not a_widget.ui.acceptButton.enabled)
+
+
+def test_a_folder_without_scans_is_told(host: Any, a_widget: Any, a_trained_model: Path) -> None:
+    a_widget.ui.batchInputPathLineEdit.currentPath = str(a_trained_model)
+    host.run_until(lambda: "no scans in this folder" in a_widget.ui.batchMessageLabel.text)
 
 
 def test_a_folder_that_is_not_there_is_told(host: Any, a_widget: Any, tmp_path: Path) -> None:

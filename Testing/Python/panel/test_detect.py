@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,7 @@ def test_a_second_detection_keeps_what_a_person_moved_and_says_so(
     markups.SetNthControlPointPositionWorld(0, 1.0, 2.0, 3.0)
     host.run_until(lambda: statuses(a_widget).get("bright") == "placed")
     said = detect(host, a_widget)
+    assert said.startswith("1 found, 0 uncertain, 1 absent")
     assert said.endswith("Kept as you placed or locked them: bright.")
     np.testing.assert_allclose(world_points(markups)["bright"], [1, 2, 3], atol=1e-6)
     assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == 1
@@ -183,6 +185,51 @@ def test_a_landmark_is_what_it_was_when_placing_is_given_up(
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
         host.run_until(lambda: table_of(a_widget) == before)
     assert not ui.placeButton.checked
+
+
+def test_what_was_detected_can_be_confirmed_and_is_a_persons_from_then_on(
+    host: Any, a_widget: Any, a_volume_node: Any
+) -> None:
+    ui = a_widget.ui
+    detect(host, a_widget)
+    host.run_until(lambda: ui.landmarkTable.rowCount == 3)
+    ui.landmarkTable.selectRow(0)
+    ui.confirmButton.click()
+    host.run_until(lambda: table_of(a_widget)[0] == ["bright", "placed", "", ""])
+    ui.landmarkTable.selectRow(2)
+    assert ui.absentButton.enabled and not ui.confirmButton.enabled
+    ui.absentButton.click()
+    host.run_until(lambda: table_of(a_widget)[2] == ["nowhere", "absent", "", ""])
+    assert detect(host, a_widget).endswith("Kept as you placed or locked them: bright, nowhere.")
+
+
+def test_a_point_that_was_deleted_is_listed_and_can_be_placed_again(
+    host: Any, a_widget: Any, a_volume_node: Any
+) -> None:
+    detect(host, a_widget)
+    markups_of(a_widget).RemoveNthControlPoint(0)
+    host.run_until(lambda: statuses(a_widget).get("bright") == "to place")
+    row = [cells[0] for cells in table_of(a_widget)].index("bright")
+    a_widget.ui.landmarkTable.selectRow(row)
+    a_widget.ui.placeButton.click()
+    click_in_a_view(markups_of(a_widget), (4.0, 5.0, 6.0))
+    host.run_until(lambda: statuses(a_widget)["bright"] == "placed")
+    np.testing.assert_allclose(world_points(markups_of(a_widget))["bright"], [4, 5, 6], atol=1e-6)
+
+
+def test_the_line_about_a_detection_does_not_stand_over_another_scan(
+    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume
+) -> None:
+    import slicer
+
+    from LandmarkDetectionLib.scene.volumes import add_volume
+
+    detect(host, a_widget)
+    first = markups_of(a_widget)
+    a_widget.ui.volumeSelector.setCurrentNode(add_volume(a_scan, "another", slicer.mrmlScene))
+    host.run_until(lambda: a_widget.ui.messageLabel.text == "")
+    a_widget.ui.markupsSelector.setCurrentNode(first)
+    host.run_until(lambda: a_widget.ui.messageLabel.text.startswith("'head landmarks' are the landmarks of"))
 
 
 def test_a_landmark_can_be_given_back_to_the_detector(host: Any, a_widget: Any, a_volume_node: Any) -> None:
@@ -316,7 +363,7 @@ def test_an_unchanged_scan_is_handed_over_once(host: Any, a_widget: Any, a_volum
     voxels[:] = 1000
     slicer.util.arrayFromVolumeModified(a_volume_node)
     said = detect(host, a_widget)
-    assert said.startswith("0 found") and "Is this a scan of what the model was trained on?" in said
+    assert said.startswith("0 found") and "is this a scan of what the model was trained on" in said
     assert len(list(upload._folder.iterdir())) == 1
 
 
@@ -467,7 +514,7 @@ def test_a_damaged_model_is_told_in_one_sentence(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"version": 99}, "the bundle has version 99, this program reads version 1"),
+        ({"version": 99}, "the model has version 99, this program reads version 1"),
         ({"format": "other"}, "the field 'format' is not"),
         ({"landmarks": None}, "a field is wrong"),
     ],
@@ -515,6 +562,12 @@ def test_a_model_is_imported_from_a_file(
     assert a_widget.ui.modelComboBox.currentText == "imported"
     a_widget.panel.detect._on_import()
     assert "there is a model 'imported'" in a_widget.ui.messageLabel.text
+    edit(copied(a_trained_model, a_trained_model.parent / "same name"), name="imported")
+    a_widget.panel.detect.list_models()
+    box = a_widget.ui.modelComboBox
+    names = [box.itemText(row) for row in range(box.count)]
+    shutil.rmtree(a_trained_model.parent / "same name")
+    assert len(names) == 3 and sum(name.startswith("imported (") for name in names) == 2
 
 
 @pytest.mark.parametrize(

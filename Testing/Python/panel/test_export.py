@@ -65,6 +65,55 @@ def test_a_scan_is_annotated_from_the_landmarks_of_the_model(
     np.testing.assert_allclose(landmarks.positions, [*the_points, [np.nan] * 3], atol=1e-4)
 
 
+def test_what_only_the_detector_says_is_absent_or_uncertain_is_left_out_until_it_is_confirmed(
+    host: Any, a_widget: Any, a_volume_node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    ui = a_widget.ui
+    ui.detectButton.click()
+    host.run_until(lambda: not a_widget.panel.detect.running)
+    host.run_until(lambda: ui.unplacedLabel.text.endswith("or they are left out: nowhere."))
+    said = export(host, a_widget, tmp_path)
+    assert said.endswith("1 guesses of the detector (uncertain or absent) were left out as unknown.")
+    (case,) = read_split(tmp_path / "cases.csv", supervised=True)
+    assert case_landmarks(case, None).names == ("bright", "dark")
+    ui.landmarkTable.selectRow(2)
+    ui.absentButton.click()
+    host.run_until(lambda: ui.unplacedLabel.text == "")
+    export(host, a_widget, tmp_path)
+    (case,) = read_split(tmp_path / "cases.csv", supervised=True)
+    assert case_landmarks(case, None).present.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_points_of_other_names_are_exported_only_with_consent(
+    host: Any,
+    a_widget: Any,
+    a_volume_node: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    agreed: bool,
+) -> None:
+    import slicer
+
+    asked: list[str] = []
+
+    def answer(text: str) -> bool:
+        asked.append(text)
+        return agreed
+
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", answer)
+    a_widget.ui.detectButton.click()
+    host.run_until(lambda: not a_widget.panel.detect.running)
+    a_widget.logic.getParameterNode().markups.SetNthControlPointLabel(0, "renamed")
+    export(host, a_widget, tmp_path)
+    assert asked == ["renamed are not in the list of landmarks. Export them as further landmarks?"]
+    (case,) = read_split(tmp_path / "cases.csv", supervised=True)
+    assert ("renamed" in case_landmarks(case, None).names) == agreed
+
+
 def test_a_case_that_is_there_is_replaced_only_with_consent(
     host: Any,
     a_widget: Any,
@@ -170,6 +219,7 @@ def test_landmarks_start_from_a_table_or_from_points(
     ui.startButton.click()
     host.run_until(lambda: ui.landmarkTable.rowCount == 1)
     assert parameters.markups is own and ui.landmarkTable.item(0, 1).text() == "placed"
+    assert ui.exportMessageLabel.text == "All these landmarks are placed already."
     (tmp_path / "landmarks.csv").write_text("something else\n")
     ui.sourceComboBox.setCurrentIndex(1)
     ui.startButton.click()
