@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+_NOTHING = 1e-15
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -49,6 +51,7 @@ class Frame:
             raise ValueError(f"size {counts.tolist()} and spacing {steps.tolist()} must be positive")
         if not np.isfinite(start).all() or not np.isfinite(axes).all() or abs(np.linalg.det(axes)) < 1e-6:
             raise ValueError("the origin must be finite and the direction matrix invertible")
+        axes = np.where(np.abs(axes) < _NOTHING, 0.0, axes)  # ITK's decomposition fails on numbers so small
         for array in (start, steps, axes):
             array.setflags(write=False)
         object.__setattr__(self, "size", (int(counts[0]), int(counts[1]), int(counts[2])))

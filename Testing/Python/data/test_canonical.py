@@ -162,6 +162,16 @@ def test_a_ramp_in_the_world_stays_a_ramp(frame: Frame, factor: float, slope: tu
     np.testing.assert_allclose(resampled.voxels[inside], expected[inside], atol=1e-3 * scale + 1e-3)
 
 
+def test_a_direction_matrix_with_a_speck_of_rounding_is_resampled_as_without() -> None:
+    clean = np.array([[-0.28, -0.96, 0], [-0.96, 0.28, 0], [0, 0, 1]])
+    speck = clean + 1e-310 * np.array([[0, 0, -1.85], [0, 0, -1.38], [-1.85, -1.38, 0]])
+    voxels = np.random.default_rng(0).normal(size=(19, 20, 21)).astype(np.float32)
+    with_speck, without = (
+        to_grid(Volume(voxels, Frame(size=(21, 20, 19), direction=matrix)), 2.0) for matrix in (speck, clean)
+    )
+    np.testing.assert_array_equal(with_speck.voxels, without.voxels)
+
+
 @pytest.mark.parametrize("ratio", [2.0, 2.9, 4.0])
 def test_detail_finer_than_the_grid_becomes_grey_and_not_a_pattern(ratio: float) -> None:
     parity = np.indices((48, 48, 48)).sum(axis=0) % 2
