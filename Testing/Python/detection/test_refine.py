@@ -1,0 +1,119 @@
+"""Refine reads positions to a fraction of a voxel, however the scan lies and is stored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from LandmarkDetectionLib.data.canonical import to_canonical
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.refine import Mirror, RefineSettings, read_heat, refine
+
+Array = NDArray[np.float64]
+CPU = torch.device("cpu")
+SETTINGS = RefineSettings(spacing=0.5, crop=16, batch=2)
+WIDTH = 0.8
+
+
+class LogOfTheImage(nn.Module):
+    """The heat is what the image shows; remembers which landmarks it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def forward(self, images: Tensor, rows: Tensor) -> Tensor:
+        self.asked += rows.tolist()
+        return images
+
+
+def turned(seed: int) -> Array:
+    turn: Array = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
+    return turn * np.sign(np.linalg.det(turn))
+
+
+def scan(points: Array, direction: Array) -> Volume:
+    """The logarithm of a Gaussian around the nearest of some points."""
+    size = (40, 44, 48)
+    spacing = np.array([0.6, 0.6, 0.6])
+    origin = np.array([3.0, -4, 5]) - direction @ (spacing * (np.array(size) - 1) / 2)
+    frame = Frame(size=size, spacing=spacing, origin=origin, direction=direction)
+    k, j, i = np.meshgrid(*map(np.arange, frame.shape), indexing="ij")
+    places = frame.index_to_world(np.stack([i, j, k], axis=-1))
+    squared = ((places[..., None, :] - points) ** 2).sum(axis=-1).min(axis=-1)
+    return Volume((-squared / (2 * WIDTH**2)).astype(np.float32), frame)
+
+
+POINTS = np.array([[1.23, -6.4, 3.1], [7.7, -1.1, 6.6], [2.2, 1.9, 9.4]])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_positions_are_right_to_a_few_hundredths_of_a_voxel_in_any_pose(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    volume, network = scan(POINTS, turned(seed)), LogOfTheImage()
+    starts = POINTS + rng.uniform(-1, 1, POINTS.shape)
+    found = refine(
+        network, volume, starts, turned(seed + 9), SETTINGS, normalise=np.asarray, fill=-50, device=CPU
+    )
+    assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
+    np.testing.assert_allclose(found.spreads, WIDTH, rtol=0.15)
+    assert network.asked == [0, 1, 2] and np.isnan(found.apart).all()
+
+
+def test_a_mirrored_look_asks_for_the_counterparts_and_agrees() -> None:
+    volume, network = scan(POINTS, np.eye(3)), LogOfTheImage()
+    mirror = Mirror(normal=np.array([0.6, 0.8, 0.0]), order=[1, 0, 2])
+    found = refine(
+        network,
+        volume,
+        POINTS + 0.4,
+        turned(3),
+        SETTINGS,
+        normalise=np.asarray,
+        fill=-50,
+        device=CPU,
+        mirror=mirror,
+    )
+    assert network.asked == [0, 1, 2, 1, 0, 2]
+    assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
+    assert found.apart.max() < 0.06 * SETTINGS.spacing
+
+
+def test_the_order_in_which_a_scan_is_stored_changes_nothing() -> None:
+    stored = scan(POINTS, turned(5))
+    flipped = Volume(
+        stored.voxels[::-1],
+        Frame(
+            size=stored.frame.size,
+            spacing=stored.frame.spacing,
+            origin=stored.frame.index_to_world((0, 0, stored.frame.size[2] - 1)),
+            direction=stored.frame.direction * [1, 1, -1],
+        ),
+    )
+    first, second = (
+        refine(
+            LogOfTheImage(),
+            volume,
+            POINTS + 0.3,
+            turned(6),
+            SETTINGS,
+            normalise=np.asarray,
+            fill=-50,
+            device=CPU,
+        )
+        for volume in (to_canonical(flipped), stored)
+    )
+    np.testing.assert_allclose(first.positions, second.positions, atol=1e-4)
+
+
+def test_heat_in_two_places_is_read_at_the_stronger_and_its_share_told() -> None:
+    heat = torch.full((1, 20, 20, 20), -20.0)
+    heat[0, 4, 5, 6], heat[0, 15, 14, 13] = 1.0, 2.0
+    places, spreads, masses = read_heat(heat, 1.0)
+    np.testing.assert_allclose(places[0], np.array([13, 14, 15]) - 9.5, atol=1e-3)
+    assert masses[0] == pytest.approx(np.exp(2) / (np.exp(2) + np.exp(1)), abs=1e-3)
+    assert spreads[0] < 0.05
