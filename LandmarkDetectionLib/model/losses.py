@@ -1,4 +1,4 @@
-"""Losses of the voxel classifier."""
+"""Losses of the voxel classifier, and of heat maps."""
 
 from __future__ import annotations
 
@@ -46,3 +46,35 @@ def focal_loss(
         total = (weight * missed.clamp(min=1e-6).pow(gamma) * surprise).sum()
         kept = (target != IGNORED).sum()
         return total / torch.maximum((target > 0).sum(), 1e-3 * kept).clamp(min=1)
+
+
+def heat_loss(heat: Tensor, places: Tensor, *, width: float) -> Tensor:
+    """Cross-entropy between a heat map, as a probability over all its cells, and a small Gaussian.
+
+    A landmark is somewhere: its cells compete with each other and not with a background class, so there is no
+    imbalance to fight and no threshold to choose.
+
+    Args:
+        heat: (B, K, Z, Y, X) logarithms, up to a constant.
+        places: (B, K, 3) where each landmark is, in cells x, y, z; NaN where it is not or nobody knows.
+        width: standard deviation of the Gaussian, cells.
+
+    Returns:
+        A scalar, the mean over the landmarks that lie within their maps; zero where there is none.
+    """
+    shape = heat.shape[2:]
+    share = torch.log_softmax(heat.float().flatten(2), dim=2).unflatten(2, shape)  # type: ignore[no-untyped-call]
+    size = torch.tensor(list(reversed(shape)), device=heat.device)
+    inside = ((places > -0.5) & (places < size - 0.5)).all(dim=2)
+    centres = torch.where(inside[..., None], places, torch.zeros_like(places))
+    along = [_gaussian(centres[..., axis], int(size[axis]), width) for axis in range(3)]
+    missed = -torch.einsum("bkzyx,bkz,bky,bkx->bk", share, along[2], along[1], along[0])
+    return (missed * inside).sum() / inside.sum().clamp_min(1)
+
+
+def _gaussian(centres: Tensor, count: int, width: float) -> Tensor:
+    """(B, K, count) weights along one axis that sum to 1."""
+    cells = torch.arange(count, device=centres.device)
+    weights = torch.exp(-((cells - centres[..., None]) ** 2) / (2 * width**2))
+    normed: Tensor = weights / weights.sum(dim=-1, keepdim=True)
+    return normed

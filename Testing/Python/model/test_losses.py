@@ -1,9 +1,10 @@
-"""The focal loss against its definition."""
+"""The losses against their definitions."""
 
+import pytest
 import torch
 import torch.nn.functional as functional
 
-from LandmarkDetectionLib.model.losses import IGNORED, focal_loss
+from LandmarkDetectionLib.model.losses import IGNORED, focal_loss, heat_loss
 
 
 def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,3 +96,42 @@ def test_where_all_classes_are_known_nothing_changes() -> None:
     logits, classes = example()
     known = torch.ones(2, 4, dtype=torch.bool)
     assert focal_loss(logits, classes, known=known) == focal_loss(logits, classes)
+
+
+def test_heat_is_best_where_it_is_the_gaussian_itself() -> None:
+    place = torch.tensor([[[3.3, 2.6, 4.1]]])
+    z, y, x = torch.meshgrid(torch.arange(8), torch.arange(7), torch.arange(6), indexing="ij")
+    squared = (x - 3.3) ** 2 + (y - 2.6) ** 2 + (z - 4.1) ** 2
+    right = (-squared / (2 * 1.2**2))[None, None].requires_grad_()
+    loss = heat_loss(right, place, width=1.2)
+    (slope,) = torch.autograd.grad(loss, right)
+    assert slope.abs().max() < 1e-6
+    shifted = torch.roll(right.detach(), 1, dims=4)
+    assert heat_loss(shifted, place, width=1.2) > loss + 0.1
+
+
+def test_landmarks_outside_their_map_and_unknown_ones_do_not_count() -> None:
+    torch.manual_seed(0)
+    heat = torch.randn(1, 4, 6, 6, 6)
+    nan = float("nan")
+    places = torch.tensor([[[2.0, 3, 1], [nan, nan, nan], [9.0, 1, 1], [1.0, -2, 1]]])
+    alone = heat_loss(heat[:, :1], places[:, :1], width=1.0)
+    torch.testing.assert_close(heat_loss(heat, places, width=1.0), alone)
+    assert heat_loss(heat[:, 1:], places[:, 1:], width=1.0) == 0
+
+
+@pytest.mark.parametrize("constant", [-7.0, 3.0])
+def test_a_constant_changes_nothing(constant: float) -> None:
+    torch.manual_seed(1)
+    heat, places = torch.randn(2, 3, 5, 6, 7), torch.rand(2, 3, 3) * 4
+    torch.testing.assert_close(
+        heat_loss(heat + constant, places, width=0.8), heat_loss(heat, places, width=0.8)
+    )
+
+
+def test_gradients_stay_finite_where_a_landmark_is_unknown() -> None:
+    heat = torch.randn(1, 2, 4, 4, 4, requires_grad=True)
+    places = torch.tensor([[[1.0, 1, 1], [float("nan")] * 3]])
+    heat_loss(heat, places, width=1.0).backward()
+    assert heat.grad is not None and torch.isfinite(heat.grad).all()
+    assert heat.grad[0, 1].abs().max() == 0
