@@ -55,5 +55,9 @@ def run(
     console = Console(quiet=quiet, json=json)
     groups = sorted({case.group for case in found if case.group})
     console.result({"cases": [case.name for case in found], "groups": groups, "csv": output})
+    if group is not None and not groups:
+        console.warn(
+            f"--group {group} matches no case: each is a group of its own. Correct it if there are relatives."
+        )
     grouped = f" Groups: {', '.join(groups)}." if groups else ""
     console.say(f"{len(found)} cases in {output}.{grouped}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from io import TextIOWrapper
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +25,8 @@ from rich.table import Table
 from rich.text import Text
 
 Item = TypeVar("Item")
+_BETWEEN_LINES = 30.0
+"""Seconds between two lines about progress where there is no terminal."""
 
 
 class Advance(Protocol):
@@ -72,12 +76,18 @@ class Console:
             items: what to go through.
             what: what is going on, like "Drawing masks".
         """
-        with self._bar() as bar:
-            yield from bar.track(items, description=what)
+        with self.progress(what) as advance:
+            for done, item in enumerate(items):
+                advance(done, len(items))
+                yield item
+            advance(len(items), len(items))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Advance]:
-        """Show a bar that the function it gives moves."""
+        """Show a bar that the function it gives moves; where there is no terminal, a line now and then."""
+        if not (self.quiet or self._errors.is_terminal):
+            yield _Lines(self._errors, what)
+            return
         with self._bar() as bar:
             task = bar.add_task(what, total=None)
 
@@ -102,6 +112,24 @@ class Console:
             console=self._errors,
             disable=self.quiet,
         )
+
+
+class _Lines:
+    """Progress in a log file: a line every half minute, and one at the end of what took as long."""
+
+    def __init__(self, console: RichConsole, what: str) -> None:
+        self._console, self._what = console, what
+        self._start = self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, name: str = "", /) -> None:
+        now = time.monotonic()
+        ends = done >= total and now - self._start >= _BETWEEN_LINES
+        if now - self._said < _BETWEEN_LINES and not ends:
+            return
+        self._said = now
+        left = timedelta(seconds=round((now - self._start) * (total - done) / done)) if done else "?"
+        text = f"{self._what} {name}".strip()
+        self._console.print(Text(f"{text}: {done} of {total}, left {left}"), soft_wrap=True)
 
 
 def allow_any_text() -> None:

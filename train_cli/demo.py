@@ -49,7 +49,7 @@ def run(
     console.result(
         {"metrics": output / "evaluation" / "metrics.json", "markups": markups, "pictures": pictures}
     )
-    console.say("\nOpen in Slicer, with the image of the same name in data/images:")
+    console.say(f"\nOpen in Slicer, with the image of the same name in {output / 'data' / 'images'}:")
     for path in markups:
         console.say(f"  {path}")
     console.say("Slices through landmarks, truth and detection drawn:")

@@ -65,7 +65,9 @@ def run(
     failed = {outcome.case: outcome.error for outcome in outcomes if outcome.error}
     console.result({"cases": [outcome.case for outcome in outcomes], "output": output, "failed": failed})
     _show(outcomes, console)
-    console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
+    if len(failed) < len(outcomes):
+        console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
+    _doubt(outcomes, console)
     if failed:
         raise typer.Exit(2)
 
@@ -96,6 +98,17 @@ def detect_case(
         console.warn(str(error))
         return CaseOutcome(case.name, case.image_path, None, str(error))
     return CaseOutcome(case.name, case.image_path, result)
+
+
+def _doubt(outcomes: list[CaseOutcome], console: Console) -> None:
+    """Say it where hardly anything was found: a wrong model, a wrong pose, too short a training."""
+    statuses = [item.status for outcome in outcomes if outcome.result for item in outcome.result.detections]
+    found = statuses.count("found")
+    if found < len(statuses) / 3 and not console.quiet:
+        console.warn(
+            f"Only {found} of {len(statuses)} landmarks were found: are these scans of what "
+            "the model was trained on, lying as those were, and was it trained long enough?"
+        )
 
 
 def _show(outcomes: list[CaseOutcome], console: Console) -> None:

@@ -74,13 +74,18 @@ def run(
     chosen = resolve_device(device)
     from train_cli.training_bar import TrainingBar
 
-    bundle = train(
-        settings,
-        output,
-        device=chosen,
-        callbacks=[TrainingBar(console)],
-        progress=lambda cases: console.track(cases, "Preparing scans"),
-    )
+    try:
+        bundle = train(
+            settings,
+            output,
+            device=chosen,
+            callbacks=[TrainingBar(console)],
+            progress=lambda cases: console.track(cases, "Preparing scans"),
+        )
+    except KeyboardInterrupt:
+        if speaks:
+            console.warn("Stopped. The same command goes on from the end of the last epoch.")
+        raise
     console.result({"bundle": bundle, "run": output})
     console.say(
         f"The model is in {bundle}; next: train_cli detect INPUT --model {bundle} --output detections"

@@ -19,7 +19,7 @@ from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import check_labels, mask_centres, read_mask
 from LandmarkDetectionLib.data.table import LandmarkTable, read_table
-from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.data.volume import Volume, is_image_path
 
 COLUMNS = ("image_name", "image_path", "landmark_file_path", "landmark_mask_path")
 GROUP = "group"
@@ -286,8 +286,12 @@ def _known_landmarks(path: Path, table: LandmarkTable | None) -> LandmarkSet:
 
 
 def _read_cells(path: Path, *, supervised: bool) -> Iterator[tuple[int, dict[str, str]]]:
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give the CSV that lists the cases.")
     if not path.is_file():
-        raise InputError(f"{path}: there is no such split file; check the path.")
+        raise InputError(f"{path}: there is no such list of cases; check the path.")
+    if is_image_path(path):
+        raise InputError(f"{path}: this is an image; give the CSV that lists the cases.")
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="more")
     try:
         columns = [(column or "").strip() for column in reader.fieldnames or ()]
@@ -307,6 +311,8 @@ def _read_cells(path: Path, *, supervised: bool) -> Iterator[tuple[int, dict[str
 
 
 def _need_columns(columns: Sequence[str], path: Path, *, supervised: bool) -> None:
+    if len(columns) == 1 and ";" in columns[0]:
+        raise InputError(f"{path}: the cells are separated by semicolons; save it with commas ('CSV UTF-8').")
     for column in COLUMNS if supervised else COLUMNS[:2]:
         if column not in columns:
             raise InputError(

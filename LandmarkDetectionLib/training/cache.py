@@ -147,7 +147,7 @@ def _key(preparation: Preparation, *content: str) -> str:
 
 def _split_digest(split: Path) -> str:
     if not split.is_file():
-        raise InputError(f"{split}: there is no such split file; check the path.")
+        raise InputError(f"{split}: there is no such list of cases; check the path.")
     return _file_digest(split)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -237,7 +238,9 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
             f"{path}{line}: this is not valid YAML; correct it or run `train_cli plan` again."
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: the configuration is empty; run `train_cli plan` again.")
+        raise InputError(
+            f"{path}: this is no configuration; give the config.yaml that `train_cli plan` wrote."
+        )
     for override in overrides:
         _apply_override(content, override)
     try:
@@ -304,11 +307,24 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     for section in sections:
         target = target.get(section) if isinstance(target, dict) else None
     if not equals or not isinstance(target, dict):
-        raise InputError(f"--set {override}: the configuration has no such key; write section.key=value.")
+        raise InputError(
+            f"--set {override}: the configuration has no such key; write section.key=value"
+            f"{_suggestion(key, content)}."
+        )
     try:
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override}: the value is not valid YAML; quote it.") from error
+
+
+def _suggestion(key: str, content: dict[str, Any]) -> str:
+    """The key that was perhaps meant, as the end of a sentence."""
+    keys = [
+        f"{section}.{name}" for section, part in content.items() if isinstance(part, dict) for name in part
+    ]
+    last = key.rpartition(".")[2]
+    meant = [known for known in keys if known.endswith(f".{last}")] or get_close_matches(key, keys, n=1)
+    return f", perhaps {meant[0]}" if meant else ""
 
 
 def _first_problem(error: ValidationError) -> str:

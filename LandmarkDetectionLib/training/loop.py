@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -180,11 +181,11 @@ def _processes() -> tuple[int, int]:
 
 @contextmanager
 def _stoppable(trainer: L.Trainer) -> Iterator[None]:
-    """Let Ctrl-C through: Lightning would end the program as if it had failed."""
+    """Let Ctrl-C and SIGTERM through: Lightning would end the program as if it had failed."""
     try:
         yield
     except SystemExit as stop:
-        if trainer.interrupted:
+        if trainer.interrupted or trainer.received_sigterm:
             raise KeyboardInterrupt from stop
         raise
 
@@ -199,8 +200,15 @@ def make_loader(data: TrainingData, config: TrainingConfig, trainer: L.Trainer) 
         batch_size=training.batch,
         num_workers=training.workers,
         persistent_workers=training.workers > 0,
+        worker_init_fn=_leave_stopping_to_the_trainer,
         pin_memory=trainer.strategy.root_device.type == "cuda",
     )
+
+
+def _leave_stopping_to_the_trainer(worker: int) -> None:
+    """A signal to the whole job reaches the workers too; they end with the process that they work for."""
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
 
 
 def precision_of(config: TrainingConfig, device: torch.device) -> str:

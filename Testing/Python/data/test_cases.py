@@ -107,7 +107,7 @@ def test_scans_without_landmarks_make_a_split_for_detection(folder: Path) -> Non
 
 
 def test_a_missing_split_file_is_refused(tmp_path: Path) -> None:
-    assert "there is no such split file" in refusal(tmp_path / "train.csv")
+    assert "there is no such list of cases" in refusal(tmp_path / "train.csv")
 
 
 @pytest.mark.parametrize("column", HEADER.strip().split(","))
@@ -286,3 +286,12 @@ def test_landmarks_without_a_name_anywhere_are_refused(tmp_path: Path) -> None:
 def test_any_names_have_one_natural_order(names: list[str], random: Random) -> None:
     shuffled = random.sample(names, len(names))
     assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
+
+
+def test_what_is_no_list_of_cases_is_called_what_it_is(tmp_path: Path) -> None:
+    assert "this is a folder" in refusal(tmp_path)
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+    assert "this is an image" in refusal(tmp_path / "scan.nii.gz")
+    semicolons = "image_name;image_path;landmark_file_path;landmark_mask_path\na;a.nii.gz;a.fcsv;\n"
+    (tmp_path / "excel.csv").write_text(semicolons, encoding="utf-8")
+    assert "separated by semicolons" in refusal(tmp_path / "excel.csv")

@@ -114,7 +114,7 @@ def test_progress_counts_every_case_once(data: DataSet) -> None:
 
 
 def test_a_split_that_is_missing_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such split file"):
+    with pytest.raises(InputError, match="no such list of cases"):
         check_splits([tmp_path / "train.csv"])
 
 

@@ -376,3 +376,36 @@ def test_the_commands_agree_on_a_data_set_of_masks_only(run: Run, data_set: Path
     assert run("check", tmp_path / "masks/only.csv").code == 0
     assert run("split", tmp_path / "masks/only.csv", "--output", tmp_path / "splits").code == 0
     assert run("check", tmp_path / "splits/train.csv", tmp_path / "splits/test.csv").code == 0
+
+
+def test_where_there_is_no_terminal_progress_is_told_in_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train_cli import console
+
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.Console().progress("Training") as advance:
+        for done in range(1, 5):
+            advance(done, 4, f"epoch {done}")
+    assert capsys.readouterr().err.splitlines() == [
+        "Training epoch 2: 2 of 4, left 0:00:40",
+        "Training epoch 4: 4 of 4, left 0:00:00",
+    ]
+    with console.Console(quiet=True).progress("Training") as advance:
+        advance(4, 4)
+    assert capsys.readouterr().err == ""
+
+
+def test_groups_that_match_nothing_are_told(run: Run, data_set: Path, tmp_path: Path) -> None:
+    finished = run(
+        "cases",
+        data_set / "images",
+        "--landmarks",
+        data_set / "landmarks",
+        "--group",
+        "x{9}",
+        "--output",
+        tmp_path / "cases.csv",
+    )
+    assert finished.code == 0 and "--group x{9} matches no case" in finished.err

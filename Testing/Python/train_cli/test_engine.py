@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,6 +130,29 @@ def test_train_goes_on_where_it_ended_and_refuses_another_configuration(run: Run
     assert run("train", config, "--output", trained / "again", *SMALL, "--quiet").code == 0
     finished = run("train", config, "--output", trained / "again", *SMALL, "--seed", "9", "--quiet")
     assert finished.code == 2 and "another configuration" in finished.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
+@pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
+def test_a_training_that_is_stopped_says_how_to_go_on(trained: Path, stop: str) -> None:
+    """A signal to the whole job, as a terminal and a cluster send it."""
+    settings = [*SMALL[:4], "--set", "training.epochs=5000", "--set", "training.steps_per_epoch=1"]
+    command = ["train", trained / "config.yaml", "--output", trained / "stopped", *settings]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "train_cli", *map(str, command), "--set", "training.workers=1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    last = trained / "stopped" / "checkpoints" / "last.ckpt"
+    while not last.is_file() and job.poll() is None:
+        time.sleep(0.05)
+    os.killpg(job.pid, getattr(signal, stop))
+    _, said = job.communicate(timeout=120)
+    assert job.returncode == 130 and "Traceback" not in said, said
+    assert said.splitlines()[-1] == "Stopped. The same command goes on from the end of the last epoch."
 
 
 def test_several_processes_train_one_model_and_one_speaks(trained: Path) -> None:

@@ -323,7 +323,7 @@ def test_a_cache_that_was_deleted_is_made_again(split: Path, cache: Path) -> Non
 
 
 def test_a_missing_split_or_image_is_said(split: Path, cache: Path) -> None:
-    with pytest.raises(InputError, match="no such split file"):
+    with pytest.raises(InputError, match="no such list of cases"):
         prepare_split(split.with_name("other.csv"), TABLE, PREPARATION, cache)
     (split.parent / "images" / "case 2.nii.gz").unlink()
     with pytest.raises(InputError, match="line 4"):
@@ -387,7 +387,7 @@ def test_the_table_of_the_cases_travels_with_the_cache(split: Path, cache: Path,
     assert table_of(there, None, cache_there) == first
     with pytest.raises(InputError, match="no such file"):
         table_of(there, None, tmp_path / "empty")
-    with pytest.raises(InputError, match="no such split file"):
+    with pytest.raises(InputError, match="no such list of cases"):
         table_of(there.with_name("other.csv"), None, cache_there)
 
 

@@ -258,7 +258,8 @@ def test_a_fine_warp_with_few_voxels_between_its_points_is_refused(by_hand: Path
     [
         ("training.epochs", "write section.key=value"),
         ("training.epochs.more=3", "write section.key=value"),
-        ("tarining.epochs=3", "write section.key=value"),
+        ("tarining.epochs=3", "write section.key=value, perhaps training.epochs."),
+        ("train.crop=3", "perhaps sampling.crop."),
         ("=3", "is not known"),
         ("training.epoch=3", "'training.epoch' is not known"),
         ("training.epochs=-1", "'training.epochs' is -1"),
@@ -275,8 +276,8 @@ def test_a_wrong_set_is_named(by_hand: Path, override: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is empty"),
-        (b"- a\n- list\n", "is empty"),
+        (b"", "this is no configuration"),
+        (b"- a\n- list\n", "this is no configuration"),
         (b"name: [1, 2\nversion: 1\n", "line 2: this is not valid YAML"),
         (b"name: \xff\xfe\n", "this is not valid YAML"),
         (b"name: !!python/object/apply:os.getcwd []\n", "this is not valid YAML"),
