@@ -32,11 +32,21 @@ class Normaliser:
 
     def __call__(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
         """Normalised voxels, float32 within -1 .. 1; all -1 where a scan is constant."""
-        low, high = self.low, self.high
-        if self.kind == "adaptive":
-            low, high = (float(np.percentile(voxels, share)) for share in (self.low, self.high))
-        width = max(high - low, float(np.finfo(np.float32).tiny))
-        scaled: NDArray[np.float32] = voxels.astype(np.float32)
-        with np.errstate(over="ignore"):  # a window of a single value has all else infinitely far outside
-            scaled = (scaled - np.float32(low)) * np.float32(2 / width) - np.float32(1)
-        return np.asarray(np.clip(scaled, -1, 1), dtype=np.float32)
+        return scale(voxels, self.window_of(voxels))
+
+    def window_of(self, voxels: NDArray[Any]) -> tuple[float, float]:
+        """The intensities of a scan that become -1 and 1."""
+        if self.kind == "fixed":
+            return self.low, self.high
+        low, high = (float(np.percentile(voxels, share)) for share in (self.low, self.high))
+        return low, high
+
+
+def scale(voxels: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float32]:
+    """Voxels with a window of intensities mapped to -1 .. 1, float32; what lies outside is clipped."""
+    low, high = window
+    width = max(high - low, float(np.finfo(np.float32).tiny))
+    scaled: NDArray[np.float32] = voxels.astype(np.float32)
+    with np.errstate(over="ignore"):  # a window of a single value has all else infinitely far outside
+        scaled = (scaled - np.float32(low)) * np.float32(2 / width) - np.float32(1)
+    return np.asarray(np.clip(scaled, -1, 1), dtype=np.float32)

@@ -36,12 +36,17 @@ class Preparation:
         Raises:
             InputError: if the scan is far too large for this spacing, as a torso is for a mouse's.
         """
-        _check_size(volume, self.spacing)
+        check_size(volume, self.spacing)
         on_grid = to_grid(volume, self.spacing)
         return Volume(voxels=self.normaliser(on_grid.voxels), frame=on_grid.frame)
 
 
-def _check_size(volume: Volume, spacing: float) -> None:
+def check_size(volume: Volume, spacing: float) -> None:
+    """Refuse a scan that would fill the memory on a grid of this spacing.
+
+    Raises:
+        InputError: if it is far too large.
+    """
     voxels = float(np.prod(volume.frame.extent / spacing))
     if voxels > MOST_VOXELS:
         extent = " x ".join(f"{edge:.0f}" for edge in volume.frame.extent)

@@ -46,7 +46,8 @@ class Alignment:
 
     Attributes:
         pose: maps the mean shape into the scan; a proper rotation.
-        support: what agrees with the pose, of all that the best candidates weigh, 0 to 1.
+        support: what agrees with the pose, of all that the best candidates weigh, 0 to 1; the three that
+            agree most are left out, for any three fit some pose.
         chosen: (K,) the candidate that agrees best; -1 where none does.
         distances: (K,) mm from the shape at this pose to that candidate; NaN where there is none.
     """
@@ -200,5 +201,12 @@ def _describe(
     moved = np.nan_to_num(pose.apply(shape))
     agreeing = _agreement(moved, np.nan_to_num(candidates.positions), values, tolerance).max(axis=1)
     distances = np.where(chosen >= 0, apart.min(axis=1), np.nan)
-    total = float(values.max(axis=1).sum())
-    return Alignment(pose, float(agreeing.sum()) / total, chosen.astype(np.int64), distances)
+    return Alignment(pose, _support(agreeing, values.max(axis=1)), chosen.astype(np.int64), distances)
+
+
+def _support(agreeing: Array, weights: Array) -> float:
+    """The share of the weight that agrees, without the three that agree most: any three fit some pose."""
+    others = np.argsort(-agreeing, kind="stable")[3:]
+    if not weights[others].any():
+        return float(agreeing.sum() / weights.sum())
+    return float(agreeing[others].sum() / weights[others].sum())

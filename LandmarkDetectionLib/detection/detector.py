@@ -13,6 +13,7 @@ import torch
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.dense import DenseSettings, Peak, find_landmarks
+from LandmarkDetectionLib.detection.locate_refine import ENGINE, LocateRefineDetector
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.model.bundle import (
@@ -48,12 +49,13 @@ def load_detector(folder: Path, device: torch.device) -> Detector:
         InputError: if the bundle is missing, damaged, of another version or for an unknown engine.
     """
     bundle = load_bundle(folder)
-    if bundle.engine != "dense":
-        raise InputError(
-            f"{Path(folder) / DESCRIPTION_FILE}: the engine '{bundle.engine}' is not known; "
-            "update the program."
-        )
-    return DenseDetector(bundle, Path(folder), device)
+    if bundle.engine == "dense":
+        return DenseDetector(bundle, Path(folder), device)
+    if bundle.engine == ENGINE:
+        return LocateRefineDetector(bundle, Path(folder), device)
+    raise InputError(
+        f"{Path(folder) / DESCRIPTION_FILE}: the engine '{bundle.engine}' is not known; update the program."
+    )
 
 
 class DenseDetector:

@@ -1,0 +1,198 @@
+"""Locate, align and refine together: right in any pose, and honest where there is nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.detector import load_detector
+from LandmarkDetectionLib.detection.locate_refine import LocateRefineDetector
+from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
+from LandmarkDetectionLib.model.unet import UNet, UNetSettings
+
+Array = NDArray[np.float64]
+CPU = torch.device("cpu")
+SHAPE = np.array([[0.0, 0, 0], [14, 2, 0], [3, 13, 2], [-9, 6, 9], [5, -8, 11], [-6, -9, -8]])
+GREYS = torch.linspace(-0.6, 0.9, len(SHAPE))
+RADIUS = 2.5
+
+
+class ByGrey(nn.Module):
+    """Heat where the image has a landmark's own grey, as a trained network would know its landmark."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, image: Tensor, rows: Tensor | None = None) -> Tensor:
+        seen = image.float()[..., :: self.step, :: self.step, :: self.step]
+        greys = GREYS if rows is None else GREYS[rows][:, None]
+        return -(((seen - greys[..., None, None, None]) / 0.05) ** 2).clamp(max=20)
+
+
+@pytest.fixture
+def a_bundle(tmp_path: Path) -> Path:
+    """With networks that know nothing yet."""
+    torch.manual_seed(0)
+    table = LandmarkTable.from_names([f"L{number}" for number in range(len(SHAPE))])
+    locate, fine = {"channels": [8, 16], "reduction": 2}, {"channels": [8, 16]}
+    networks = {
+        "locate.": UNet(UNetSettings(outputs=len(table), channels=(8, 16), reduction=2)),
+        "refine.": UNet(UNetSettings(outputs=1, channels=(8, 16), landmarks=len(table))),
+    }
+    bundle = Bundle(
+        name="balls",
+        engine="locate-refine",
+        table=table,
+        preparation=Preparation(0.5, Normaliser("fixed", -1, 1)),
+        network={"locate": locate, "refine": fine},
+        detection={
+            "locate": {"spacing": 1.0, "window": 128, "candidates": 3},
+            "refine": {"spacing": 0.5, "crop": 16, "batch": 4},
+            "tolerance": 0.5,
+            "support": 0.3,
+            "found": 0.3,
+            "uncertain": 0.1,
+        },
+        mean_shape=SHAPE,
+    )
+    weights = {
+        prefix + name: value
+        for prefix, network in networks.items()
+        for name, value in network.state_dict().items()
+    }
+    save_bundle(bundle, weights, tmp_path / "balls")
+    return tmp_path / "balls"
+
+
+@pytest.fixture
+def a_detector(a_bundle: Path) -> LocateRefineDetector:
+    """With networks that know their landmarks by their grey."""
+    detector = load_detector(a_bundle, CPU)
+    assert isinstance(detector, LocateRefineDetector)
+    detector._locate, detector._refine = ByGrey(2), ByGrey(1)
+    return detector
+
+
+def turned(seed: int) -> Array:
+    turn: Array = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
+    turn[:, 0] *= np.linalg.det(turn)
+    return turn
+
+
+def scan_of(points: Array, direction: Array) -> Volume:
+    """Balls of the landmarks' greys in air, with soft borders."""
+    size, spacing = (56, 60, 64), 0.8
+    middle = points.mean(axis=0)
+    origin = middle - direction @ (spacing * (np.array(size) - 1) / 2)
+    frame = Frame(size=size, spacing=[spacing] * 3, origin=origin, direction=direction)
+    k, j, i = np.meshgrid(*map(np.arange, frame.shape), indexing="ij")
+    places = frame.index_to_world(np.stack([i, j, k], axis=-1))
+    voxels = np.full(frame.shape, -1.0)
+    for point, grey in zip(points, GREYS.tolist(), strict=True):
+        inside = np.clip((RADIUS - np.linalg.norm(places - point, axis=-1)) / spacing + 0.5, 0, 1)
+        voxels = voxels * (1 - inside) + grey * inside
+    return Volume(voxels.astype(np.float32), frame)
+
+
+def positions_of(detector: LocateRefineDetector, volume: Volume) -> Array:
+    return np.array([detection.position for detection in detector.detect(volume)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_landmarks_are_found_however_the_anatomy_and_the_scan_lie(
+    a_detector: LocateRefineDetector, seed: int
+) -> None:
+    points = 1.1 * SHAPE @ turned(seed).T + [20, -35, 60]
+    found = positions_of(a_detector, scan_of(points, turned(seed + 10)))
+    assert np.linalg.norm(found - points, axis=1).max() < 0.15
+
+
+def test_all_48_storage_orders_give_the_same_landmarks(a_detector: LocateRefineDetector) -> None:
+    points = SHAPE @ turned(4).T
+    whole = scan_of(points, turned(5))
+    expected = positions_of(a_detector, whole)
+    rng = np.random.default_rng(0)
+    orders = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+    for row in rng.choice(len(orders), 6, replace=False):
+        order, signs = orders[row]
+        corner = [0 if sign == 1 else whole.frame.size[axis] - 1 for axis, sign in enumerate(signs)]
+        step = tuple(slice(None, None, sign) for sign in reversed(signs))
+        voxels = whole.voxels[step].transpose([2 - axis for axis in order][::-1])
+        frame = Frame(
+            size=[whole.frame.size[axis] for axis in order],
+            spacing=whole.frame.spacing[list(order)],
+            origin=whole.frame.index_to_world(corner),
+            direction=(whole.frame.direction * signs)[:, order],
+        )
+        np.testing.assert_allclose(positions_of(a_detector, Volume(voxels, frame)), expected, atol=2e-3)
+
+
+def test_a_scan_of_something_else_has_none_of_the_landmarks(a_detector: LocateRefineDetector) -> None:
+    points = np.random.default_rng(1).uniform(-16, 16, SHAPE.shape)
+    statuses = {detection.status for detection in a_detector.detect(scan_of(points, np.eye(3)))}
+    assert statuses == {"absent"}
+
+
+def test_a_landmark_outside_the_scan_is_absent_and_the_others_are_not(
+    a_detector: LocateRefineDetector,
+) -> None:
+    whole = scan_of(SHAPE, np.eye(3))
+    cut = int(whole.frame.world_to_index(SHAPE[1])[0]) - 4
+    frame = Frame(size=(cut, *whole.frame.size[1:]), spacing=whole.frame.spacing, origin=whole.frame.origin)
+    detections = a_detector.detect(Volume(whole.voxels[:, :, :cut], frame))
+    assert [detection.status for detection in detections].count("absent") == 1
+    assert detections[1].status == "absent"
+
+
+def test_progress_names_the_stages_in_their_order(a_detector: LocateRefineDetector) -> None:
+    stages: list[str] = []
+    a_detector.detect(scan_of(SHAPE, np.eye(3)), progress=lambda stage, fraction: stages.append(stage))
+    assert list(dict.fromkeys(stages)) == ["prepare", "locate", "refine"]
+
+
+def test_smaller_pieces_find_the_same_until_there_are_none(a_detector: LocateRefineDetector) -> None:
+    volume = scan_of(SHAPE, turned(2))
+    smaller = a_detector.in_smaller_pieces()
+    assert smaller is not None and smaller.in_smaller_pieces() is None
+    np.testing.assert_allclose(positions_of(smaller, volume), positions_of(a_detector, volume), atol=0.02)
+
+
+def test_networks_that_know_nothing_find_nothing_or_something_but_do_not_fail(a_bundle: Path) -> None:
+    detections = load_detector(a_bundle, CPU).detect(scan_of(SHAPE, np.eye(3)))
+    assert [detection.name for detection in detections] == [f"L{number}" for number in range(len(SHAPE))]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("network", {"locate": {"channels": [8, 16]}}, "'network' or 'detection' is wrong"),
+        (
+            "network",
+            {"locate": {"channels": [8, 24], "reduction": 2}, "refine": {"channels": [8, 16]}},
+            "do not fit",
+        ),
+        ("detection", {}, "'network' or 'detection' is wrong"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_together_is_refused(
+    a_bundle: Path, part: str, value: dict[str, object], said: str
+) -> None:
+    description = a_bundle / "model.json"
+    content = json.loads(description.read_text(encoding="utf-8")) | {part: value}
+    description.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        load_detector(a_bundle, CPU)
