@@ -56,7 +56,7 @@ class Bundle:
 
     Attributes:
         name: of the model.
-        engine: the method that uses it, `dense`.
+        engine: the method that uses it, `dense` or `locate-refine`.
         table: its landmarks.
         preparation: how a scan is brought into the form that the network was trained on.
         network: sizes of the network.
