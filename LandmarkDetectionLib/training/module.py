@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 
 from LandmarkDetectionLib.detection.dense import DenseSettings, find_landmarks
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
+from LandmarkDetectionLib.training.averaging import AveragedTraining, Schedule
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.config import TrainingConfig
 
 
-class DenseTraining(L.LightningModule):
+class DenseTraining(AveragedTraining):
     """Trains a V-Net on crops and validates it by landmark error on whole scans.
 
     Args:
@@ -30,27 +28,10 @@ class DenseTraining(L.LightningModule):
     """
 
     def __init__(self, config: TrainingConfig, landmarks: int, validation: Sequence[PreparedCase]) -> None:
-        super().__init__()
+        super().__init__(VNet(network_settings(config, landmarks)), schedule_of(config))
         self.config = config
         self.landmarks = landmarks
         self.validation = validation
-        self.network = VNet(network_settings(config, landmarks)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, avg_fn=self._blend) if config.training.ema else None
-        if self.average is not None:
-            self.average.requires_grad_(False)  # or several processes wait for its gradients
-
-    @property
-    def best_network(self) -> nn.Module:
-        """The averaged network if there is one, otherwise the trained one."""
-        return self.network if self.average is None else self.average.module
-
-    def configure_optimizers(self) -> Any:
-        training = self.config.training
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
         image, classes, known = batch
@@ -64,11 +45,6 @@ class DenseTraining(L.LightningModule):
         )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        stepped = (batch_idx + 1) % self.config.training.accumulate == 0
-        if self.average is not None and stepped:
-            self.average.update_parameters(self.network)
 
     def landmark_errors(self) -> NDArray[np.float64]:
         """Distances in mm, (validation cases, landmarks); NaN where absent, infinite where missed."""
@@ -88,18 +64,18 @@ class DenseTraining(L.LightningModule):
         self.network.train()
         return errors
 
-    def _rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        training = self.config.training
-        total = training.epochs * training.steps_per_epoch
-        warm = min(1.0, (step + 1) / training.warmup)
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
-    def _blend(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        """Exponential average that follows quickly at first."""
-        count = float(updates)
-        decay = min(self.config.training.ema, (1 + count) / (10 + count))
-        return torch.lerp(average, current, 1 - decay)
+def schedule_of(config: TrainingConfig) -> Schedule:
+    """The schedule of a configuration."""
+    training = config.training
+    return Schedule(
+        steps=training.epochs * training.steps_per_epoch,
+        learning_rate=training.learning_rate,
+        warmup=training.warmup,
+        weight_decay=training.weight_decay,
+        accumulate=training.accumulate,
+        ema=training.ema,
+    )
 
 
 def network_settings(config: TrainingConfig, landmarks: int) -> VNetSettings:

@@ -1,4 +1,4 @@
-"""Training samples of locate and refine: an image, and where its landmarks are in it."""
+"""The training of locate and refine: samples that say where their landmarks are, and the two networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.data.shape import find_symmetry, fit_similarity
 from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.model.losses import heat_loss
+from LandmarkDetectionLib.model.unet import UNet
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
+from LandmarkDetectionLib.training.averaging import AveragedTraining, Schedule
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.config import AugmentationSection
 from LandmarkDetectionLib.training.sampling import symmetry_plane
@@ -146,3 +149,35 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             torch.tensor(shown),
             voxel,
         )
+
+
+class LocateTraining(AveragedTraining):
+    """Trains the network that gives a heat map for each landmark.
+
+    Args:
+        network: with an output for each landmark.
+        schedule: how.
+        width: of the Gaussian that a heat map shall be, cells (standard deviation).
+    """
+
+    def __init__(self, network: UNet, schedule: Schedule, width: float) -> None:
+        super().__init__(network, schedule)
+        self.width = width
+
+    def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
+        image, places = batch
+        heat = self.network(image.contiguous(memory_format=torch.channels_last_3d))
+        return self._told(heat_loss(heat, places, width=self.width), len(image))
+
+    def _told(self, loss: Tensor, samples: int) -> Tensor:
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=samples)
+        return loss
+
+
+class RefineTraining(LocateTraining):
+    """Trains the network that gives the heat map of the one landmark that it is asked for."""
+
+    def training_step(self, batch: tuple[Tensor, ...], number: int) -> Tensor:
+        image, landmark, place = batch
+        heat = self.network(image.contiguous(memory_format=torch.channels_last_3d), landmark)
+        return self._told(heat_loss(heat, place[:, None], width=self.width), len(image))

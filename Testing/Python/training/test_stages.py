@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+from LandmarkDetectionLib.detection.refine import read_heat
+from LandmarkDetectionLib.model.losses import heat_loss
+from LandmarkDetectionLib.model.unet import UNet, UNetSettings
+from LandmarkDetectionLib.training.averaging import Schedule
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.config import AugmentationSection
-from LandmarkDetectionLib.training.stages import LocateSamples, LocateSampling, RefineSamples, RefineSampling
+from LandmarkDetectionLib.training.stages import (
+    LocateSamples,
+    LocateSampling,
+    LocateTraining,
+    RefineSamples,
+    RefineSampling,
+    RefineTraining,
+)
 
 Array = NDArray[np.float64]
 FindBlob = Callable[[NDArray[np.float32]], Array]
@@ -145,3 +160,50 @@ def test_sample_n_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(draw(1, 4), draw(1, 4))
     assert not np.array_equal(draw(1, 4), draw(2, 4))
+
+
+def fit(module: L.LightningModule, samples: Dataset[Any], *, batch: int, steps: int) -> None:
+    numbers = range(batch * steps)
+    loader = DataLoader(samples, sampler=list(numbers), batch_size=batch)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, loader)
+
+
+def test_both_networks_learn_to_find_the_landmarks(tmp_path: Path) -> None:
+    """From two cases, in a few seconds: blobs of four heights, in any pose."""
+    torch.manual_seed(0)
+    cases = [a_case(tmp_path, seed) for seed in range(2)]
+    schedule = Schedule(steps=60, learning_rate=5e-3, warmup=5, weight_decay=0, accumulate=1, ema=0.9)
+    fine = UNet(UNetSettings(outputs=1, channels=(8, 16), landmarks=4))
+    refine = RefineTraining(fine, schedule, width=1.0)
+    gentle = QUIET.model_copy(update={"rotation": 10.0, "scale": 0.05, "elastic": 0.0})
+    sampling = RefineSampling(spacing=0.75, crop=16, jitter=1.0)
+    samples = RefineSamples(cases, TABLE, SHAPE, sampling, gentle, seed=1)
+    fit(refine, samples, batch=8, steps=60)
+    images, rows, places = (
+        torch.stack(column) for column in zip(*map(samples.__getitem__, range(900, 930)), strict=True)
+    )
+    with torch.inference_mode():
+        heat = refine.best_network.eval()(images, rows)[:, 0]
+    found = read_heat(heat, sampling.spacing)[0] / sampling.spacing + (sampling.crop - 1) / 2
+    assert np.median(np.linalg.norm(found - places.numpy(), axis=1)) < 0.6
+
+    coarse = LocateTraining(UNet(UNetSettings(outputs=4, channels=(8, 16), reduction=2)), schedule, width=1.0)
+    fields = LocateSamples(cases, TABLE, LocateSampling(1.0, 32, 2, 3.0, 0.0), QUIET, seed=2)
+    image, where = (
+        torch.stack(column) for column in zip(*map(fields.__getitem__, range(900, 904)), strict=True)
+    )
+    with torch.inference_mode():
+        before = heat_loss(coarse.network.eval()(image), where, width=1.0)
+    coarse.network.train()
+    fit(coarse, fields, batch=2, steps=60)
+    with torch.inference_mode():
+        after = heat_loss(coarse.best_network.eval()(image), where, width=1.0)
+    assert after < before - 1.5
