@@ -19,7 +19,7 @@ Examples:
   train_cli plan splits/train.csv --output config.yaml --hours 8 --name mouse-skull
 """
 
-ENGINES = ("dense",)
+ENGINES = ("locate-refine", "dense")
 
 
 def run(
@@ -33,7 +33,14 @@ def run(
     output: Annotated[Path, typer.Option(metavar="config.yaml", help="The configuration to write.")] = Path(
         "config.yaml"
     ),
-    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="The method.")] = "dense",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(ENGINES),
+            help="The method.",
+            show_default="locate-refine; dense with fewer than 4 landmarks",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="The model's name.", show_default="the name of TRAIN.csv's folder")
     ] = None,
@@ -62,13 +69,14 @@ def run(
     from LandmarkDetectionLib.training.config import write_config
     from LandmarkDetectionLib.training.plan import make_plan
 
-    if engine not in ENGINES:
+    if engine is not None and engine not in ENGINES:
         raise InputError(f"--engine {engine}: there is no such engine; use {' or '.join(ENGINES)}.")
     console = Console(quiet=quiet, json=json)
     plan = make_plan(
         train,
         val,
         output,
+        engine=engine,
         name=name or train.resolve().parent.name or train.stem,
         device=resolve_device(device),
         hours=hours,

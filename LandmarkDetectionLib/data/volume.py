@@ -43,6 +43,20 @@ class Volume:
         if self.voxels.shape != self.frame.shape:
             raise ValueError(f"voxels of shape {self.voxels.shape} do not fit a frame of {self.frame.shape}")
 
+    def part(self, axis: int, first: int, end: int) -> Volume:
+        """The slices from `first` up to, not including, `end` along an axis (x, y, z = 0, 1, 2)."""
+        frame = self.frame
+        step = [slice(None)] * 3
+        step[2 - axis] = slice(first, end)
+        corner = np.zeros(3)
+        corner[axis] = first
+        size = list(frame.size)
+        size[axis] = end - first
+        shifted = Frame(
+            size=size, spacing=frame.spacing, origin=frame.index_to_world(corner), direction=frame.direction
+        )
+        return Volume(self.voxels[tuple(step)], shifted)
+
 
 def read_volume(path: Path) -> Volume:
     """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, or a folder with one DICOM series.

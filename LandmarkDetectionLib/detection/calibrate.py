@@ -1,4 +1,4 @@
-"""Error radii with a stated coverage."""
+"""Error radii with a stated coverage, and probabilities of presence."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.model.bundle import Calibration
 
+Array = NDArray[np.float64]
 
-def conformal_radius(errors: NDArray[np.float64], coverage: float) -> float:
+_NEWTON_STEPS = 50
+_RIDGE = 1e-3
+
+
+def conformal_radius(errors: Array, coverage: float) -> float:
     """The radius that holds a new error with at least the given probability; infinite with too few errors.
 
     Split conformal prediction (Vovk et al., Algorithmic Learning in a Random World, 2005): the
     ceil((n + 1) coverage)-th smallest of n exchangeable errors.
 
     Args:
-        errors: (n,) distances to the truth, mm.
+        errors: (n,) distances to the truth, mm, or in any other unit.
         coverage: 0 to 1.
     """
     rank = int(np.ceil((len(errors) + 1) * coverage))
@@ -26,28 +31,85 @@ def conformal_radius(errors: NDArray[np.float64], coverage: float) -> float:
     return float(np.sort(errors)[rank - 1])
 
 
-def calibrate(names: Sequence[str], errors: NDArray[np.float64], coverage: float = 0.9) -> Calibration | None:
+def calibrate(
+    names: Sequence[str],
+    errors: Array,
+    *,
+    spreads: Array | None = None,
+    presence: tuple[float, float] | None = None,
+    coverage: float = 0.9,
+) -> Calibration | None:
     """Radii from validation errors: one per landmark where it has enough cases, and one for all together.
 
     Args:
         names: K landmarks.
         errors: (cases, K) distances, mm; NaN where a landmark was missed or is absent.
+        spreads: (cases, K) of the evidence for each, mm, where the engine tells them.
+        presence: from `fit_presence`.
         coverage: the share of truths a radius shall hold.
 
     Returns:
         None where there are too few errors for the coverage.
     """
-    pooled = errors[np.isfinite(errors)]
-    radius = conformal_radius(pooled, coverage)
-    if not np.isfinite(radius):
+    pooled, own = _radii(names, errors, coverage)
+    if not np.isfinite(pooled):
         return None
+    in_spreads, own_in_spreads = (None, {}) if spreads is None else _radii(names, errors / spreads, coverage)
+    return Calibration(
+        coverage=coverage,
+        radius_mm=pooled,
+        landmark_radius_mm=own,
+        points=int(np.isfinite(errors).sum()),
+        radius_per_spread=in_spreads,
+        landmark_radius_per_spread=own_in_spreads,
+        presence=presence,
+    )
+
+
+def _radii(names: Sequence[str], errors: Array, coverage: float) -> tuple[float, dict[str, float]]:
+    """The radius of all errors, and of each landmark that has enough."""
     own = {
         name: conformal_radius(column[np.isfinite(column)], coverage)
         for name, column in zip(names, errors.T, strict=True)
     }
-    return Calibration(
-        coverage=coverage,
-        radius_mm=radius,
-        landmark_radius_mm={name: value for name, value in own.items() if np.isfinite(value)},
-        points=len(pooled),
-    )
+    pooled = conformal_radius(errors[np.isfinite(errors)], coverage)
+    return pooled, {name: radius for name, radius in own.items() if np.isfinite(radius)}
+
+
+def fit_presence(logits: Array, present: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Slope and intercept that make an engine's logits those of probabilities.
+
+    Platt, "Probabilistic outputs for support vector machines", 1999, with his smoothed targets.
+
+    Args:
+        logits: (n,) the engine's.
+        present: (n,) whether the landmark was there.
+
+    Returns:
+        None where all or none were there: nothing can be learnt from that.
+    """
+    positive, negative = int(present.sum()), int((~present).sum())
+    if not positive or not negative:
+        return None
+    targets = np.where(present, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    design = np.column_stack([logits, np.ones_like(logits)])
+    weights = np.array([1.0, 0.0])
+    for _ in range(_NEWTON_STEPS):
+        probabilities = sigmoid(design @ weights)
+        pull = design.T @ (probabilities - targets) + _RIDGE * (weights - [1.0, 0.0])
+        curvature = (design * (probabilities * (1 - probabilities))[:, None]).T @ design
+        step = np.linalg.solve(curvature + _RIDGE * np.eye(2), pull)
+        weights = weights - step / max(1.0, float(np.abs(step).max()))
+    return float(weights[0]), float(weights[1])
+
+
+def calibrated_presence(logits: Array, calibration: Calibration | None) -> Array:
+    """Probabilities that landmarks are there, of an engine's logits; as they are where nothing is known."""
+    slope, intercept = (calibration and calibration.presence) or (1.0, 0.0)
+    return sigmoid(slope * logits + intercept)
+
+
+def sigmoid(logits: Array) -> Array:
+    """The probabilities of logits."""
+    probabilities: Array = 0.5 * (1 + np.tanh(0.5 * logits))
+    return probabilities

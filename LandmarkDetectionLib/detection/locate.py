@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Candidates
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
+from LandmarkDetectionLib.model.queries import LocateNetwork
 
 Array = NDArray[np.float64]
 
 _APART = 2
 """Cells of the heat map within which there is one candidate only, and over which its position is averaged."""
+_TOGETHER = 16
+"""Landmarks whose heat maps are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,40 +41,36 @@ class LocateSettings:
 
 
 def find_candidates(
-    network: nn.Module,
+    network: LocateNetwork,
     volume: Volume,
     settings: LocateSettings,
     *,
-    reduction: int,
-    stride: int,
     device: torch.device,
     progress: Progress = no_progress,
 ) -> Candidates:
     """The strongest places for each landmark.
 
     A landmark's heat map is a probability over all places of the scan, so the values of its candidates sum
-    to 1 at most. Only candidates are kept, and one window's heat maps at a time.
+    to 1 at most. Only candidates are kept, and the heat maps of a few landmarks in one window at a time.
 
     Args:
-        network: gives a heat map (its logarithm) a landmark, in evaluation mode, on `device`.
+        network: in evaluation mode, on `device`.
         volume: the scan at the coarse spacing, normalised.
         settings: of this stage.
-        reduction: how much coarser the heat maps are than the volume.
-        stride: the volume's sides are padded to multiples of this.
         device: where the network runs.
         progress: told after every window.
     """
+    stride, reduction = network.settings.stride, network.settings.reduction
     windows = list(_windows(volume.voxels.shape, settings.window, stride))
     fill = float(volume.voxels.min())
     pieces, totals = [], []
     for done, corner in enumerate(windows, start=1):
         image = _cut(volume.voxels, corner, settings.window, stride, fill)
-        heat = _heat(network, image, device)
-        totals.append(torch.logsumexp(heat.flatten(1), dim=1))
-        places, masses = _peaks(heat, settings.candidates)
+        total, places, masses = _look(network, image, settings.candidates, device)
+        totals.append(total)
         pieces.append((places * reduction + np.array(corner[::-1]), masses))
         progress("locate", done / len(windows))
-    total = torch.logsumexp(torch.stack(totals), dim=0).double().cpu().numpy()
+    total = np.logaddexp.reduce(totals)
     indices = np.concatenate([places for places, _ in pieces], axis=1)
     values = np.exp(np.concatenate([masses for _, masses in pieces], axis=1) - total[:, None])
     kept = _strongest_apart(indices, values, settings.candidates, _APART * reduction)
@@ -102,12 +101,20 @@ def _cut(
     return torch.from_numpy(padded)[None, None]
 
 
-def _heat(network: nn.Module, image: Tensor, device: torch.device) -> Tensor:
-    """Logarithms of the heat maps (K, Z, Y, X) of one window, up to a constant that all windows share."""
+def _look(
+    network: LocateNetwork, image: Tensor, count: int, device: torch.device
+) -> tuple[Array, Array, Array]:
+    """Logarithms of the heat (K,) in a window, its strongest peaks (K, C, 3), cells, and their logarithms."""
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-        result = network(image.to(device).contiguous(memory_format=torch.channels_last_3d))
-    heat: Tensor = result[0].float()
-    return heat
+        features = network.features(image.to(device).contiguous(memory_format=torch.channels_last_3d))
+        parts = []
+        for first in range(0, len(network.codes), _TOGETHER):
+            rows = torch.arange(first, min(first + _TOGETHER, len(network.codes)), device=device)
+            heat = network.heat(features, rows)[0]
+            total = torch.logsumexp(heat.flatten(1), dim=1).double().cpu().numpy()
+            parts.append((total, *_peaks(heat, count)))
+    totals, places, masses = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return totals, places, masses
 
 
 def _peaks(heat: Tensor, count: int) -> tuple[Array, Array]:

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from LandmarkDetectionLib.data.canonical import to_grid
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import scale
 from LandmarkDetectionLib.data.preparation import check_size
-from LandmarkDetectionLib.data.shape import find_symmetry
+from LandmarkDetectionLib.data.shape import Similarity, find_symmetry
+from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
+from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
-from LandmarkDetectionLib.detection.refine import Mirror, RefineSettings, refine
+from LandmarkDetectionLib.detection.refine import (
+    Mirror,
+    Normalise,
+    Refined,
+    RefineSettings,
+    refine,
+    unchanged,
+)
 from LandmarkDetectionLib.detection.results import Detection, Status
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, Bundle, load_weights
-from LandmarkDetectionLib.model.unet import UNet, UNetSettings
+from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
+from LandmarkDetectionLib.model.unet import UNetSettings
 
 ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
@@ -39,8 +51,8 @@ class LocateRefineSettings:
         refine: the fine look.
         tolerance: how far a right candidate lies from the mean shape at the right pose, mm.
         support: a pose that fewer of the candidates agree with, 0 to 1, is no pose: the anatomy is not there.
-        found: share of a landmark's heat at its place from which it counts as found.
-        uncertain: share from which it is reported as uncertain.
+        found: probability of being there from which a landmark counts as found.
+        uncertain: probability from which it is reported as uncertain.
     """
 
     locate: LocateSettings
@@ -59,6 +71,70 @@ class LocateRefineSettings:
         }
         return cls(**{**numbers, **stages})
 
+    def as_numbers(self) -> dict[str, Any]:
+        """As a bundle holds them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The stages one after the other, with networks that are given to them.
+
+    Attributes:
+        settings: of the stages.
+        shape: (K, 3) the mean shape, mm; its axes are the canonical frame. NaN where never seen.
+        mirror: how the anatomy is mirrored; None where it is not.
+    """
+
+    settings: LocateRefineSettings
+    shape: NDArray[np.float64]
+    mirror: Mirror | None
+
+    @classmethod
+    def of(cls, settings: LocateRefineSettings, table: LandmarkTable, shape: NDArray[np.float64]) -> Chain:
+        """The chain for a landmark table, whose pairs tell how the anatomy is mirrored."""
+        order = table.mirrored_order
+        if order == list(range(len(order))):
+            return cls(settings, shape, None)
+        return cls(settings, shape, Mirror(find_symmetry(table.names, shape).normal, order))
+
+    def find_pose(
+        self,
+        network: LocateNetwork,
+        coarse: Volume,
+        device: torch.device,
+        *,
+        progress: Progress = no_progress,
+    ) -> Alignment | None:
+        """The pose of the mean shape in a normalised scan at the coarse spacing; None where there is none."""
+        candidates = find_candidates(network, coarse, self.settings.locate, device=device, progress=progress)
+        found = align(candidates, self.shape, self.settings.tolerance)
+        return None if found is None or found.support < self.settings.support else found
+
+    def refine(
+        self,
+        network: RefineNetwork,
+        volume: Volume,
+        pose: Similarity,
+        device: torch.device,
+        *,
+        normalise: Normalise = unchanged,
+        progress: Progress = no_progress,
+    ) -> Refined:
+        """What the fine look finds around the mean shape in a pose; NaN where the shape has no landmark."""
+        return refine(
+            network,
+            volume,
+            pose.apply(self.shape),
+            pose.rotation,
+            self.settings.refine,
+            normalise=normalise,
+            fill=float(volume.voxels.min()),
+            device=device,
+            mirror=self.mirror,
+            progress=progress,
+        )
+
 
 class LocateRefineDetector:
     """The engine with the weights of a bundle."""
@@ -66,89 +142,84 @@ class LocateRefineDetector:
     def __init__(self, bundle: Bundle, folder: Path, device: torch.device) -> None:
         self.bundle = bundle
         self.device = device
+        landmarks = len(bundle.table)
         try:
-            self.settings = LocateRefineSettings.from_numbers(bundle.detection)
-            locate = UNetSettings(outputs=len(bundle.table), **bundle.network["locate"])
-            fine = UNetSettings(outputs=1, landmarks=len(bundle.table), **bundle.network["refine"])
+            settings = LocateRefineSettings.from_numbers(bundle.detection)
+            locate = UNetSettings(**bundle.network["locate"])
+            fine = UNetSettings(**bundle.network["refine"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / DESCRIPTION_FILE}: 'network' or 'detection' is wrong ({error}); "
                 "export the model again."
             ) from error
         weights = load_weights(folder)
-        self._locate = _loaded(UNet(locate), weights, "locate.", folder, device)
-        self._refine = _loaded(UNet(fine), weights, "refine.", folder, device)
-        self._stride, self._reduction = locate.stride, locate.reduction
-        self._mirror = _mirror_of(bundle)
+        self._locate = _loaded(LocateNetwork(locate, landmarks), weights, "locate.", folder, device)
+        self._refine = _loaded(RefineNetwork(fine, landmarks), weights, "refine.", folder, device)
+        self._chain = Chain.of(settings, bundle.table, bundle.mean_shape)
 
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         progress("prepare", 0.0)
+        names, spacing = self.bundle.table.names, self._chain.settings.locate.spacing
         window = self.bundle.preparation.normaliser.window_of(volume.voxels)
-        found = self._find_pose(volume, window, progress)
-        if found is None or found.support < self.settings.support:
-            return tuple(Detection.missing(name) for name in self.bundle.table.names)
-        starts = found.pose.apply(self.bundle.mean_shape)
-        expected = np.isfinite(starts).all(axis=1)
-        refined = refine(
+        check_size(volume, spacing)
+        coarse = to_grid(volume, spacing)
+        coarse = Volume(scale(coarse.voxels, window), coarse.frame)
+        found = self._chain.find_pose(self._locate, coarse, self.device, progress=progress)
+        if found is None:
+            return tuple(Detection.missing(name) for name in names)
+        refined = self._chain.refine(
             self._refine,
             volume,
-            np.nan_to_num(starts),
-            found.pose.rotation,
-            self.settings.refine,
+            found.pose,
+            self.device,
             normalise=partial(scale, window=window),
-            fill=float(volume.voxels.min()),
-            device=self.device,
-            mirror=self._mirror,
             progress=progress,
         )
-        inside = expected & volume.frame.contains(refined.positions)
-        return tuple(
-            self._judge(name, position, float(mass) if seen else 0.0)
-            for name, position, mass, seen in zip(
-                self.bundle.table.names, refined.positions, refined.masses, inside, strict=True
-            )
-        )
+        return judge(refined, volume.frame, self.bundle, self._chain.settings)
 
     def in_smaller_pieces(self) -> LocateRefineDetector | None:
-        """Half the window of the coarse look, and fewer crops at a time."""
-        locate, fine = self.settings.locate, self.settings.refine
-        if locate.window < 2 * _SMALLEST_WINDOW:
+        """Half the window of the coarse look, and a quarter of the fine fields."""
+        settings = self._chain.settings
+        window = settings.locate.window // 2 // self._locate.settings.stride * self._locate.settings.stride
+        if window < _SMALLEST_WINDOW:
             return None
         smaller = copy.copy(self)
-        smaller.settings = replace(
-            self.settings,
-            locate=replace(locate, window=locate.window // 2 // self._stride * self._stride),
-            refine=replace(fine, batch=max(fine.batch // 4, 1)),
+        smaller._chain = replace(
+            self._chain,
+            settings=replace(
+                settings,
+                locate=replace(settings.locate, window=window),
+                refine=replace(settings.refine, largest=settings.refine.largest // 4),
+            ),
         )
         return smaller
 
-    def _find_pose(self, volume: Volume, window: tuple[float, float], progress: Progress) -> Alignment | None:
-        spacing = self.settings.locate.spacing
-        check_size(volume, spacing)
-        coarse = to_grid(volume, spacing)
-        candidates = find_candidates(
-            self._locate,
-            Volume(scale(coarse.voxels, window), coarse.frame),
-            self.settings.locate,
-            reduction=self._reduction,
-            stride=self._stride,
-            device=self.device,
-            progress=progress,
-        )
-        return align(candidates, self.bundle.mean_shape, self.settings.tolerance)
 
-    def _judge(self, name: str, position: np.ndarray[Any, Any], mass: float) -> Detection:
-        if mass < self.settings.uncertain:
-            return Detection.missing(name, mass)
-        status: Status = "found" if mass >= self.settings.found else "uncertain"
-        calibration = self.bundle.calibration
-        radius = calibration.radius_of(name) if calibration else np.nan
-        return Detection(name, position, status, min(mass, 1.0), radius)
+def judge(
+    refined: Refined, frame: Frame, bundle: Bundle, settings: LocateRefineSettings
+) -> tuple[Detection, ...]:
+    """What is said of each landmark: is it there, where, and how far from the truth at most."""
+    calibration = bundle.calibration
+    probabilities = calibrated_presence(refined.presences, calibration)
+    inside = frame.contains(np.nan_to_num(refined.positions))
+    detections = []
+    for row, name in enumerate(bundle.table.names):
+        probability = float(probabilities[row]) if inside[row] else 0.0
+        if not probability >= settings.uncertain:
+            detections.append(Detection.missing(name, np.nan_to_num(probability)))
+            continue
+        status: Status = "found" if probability >= settings.found else "uncertain"
+        radius = calibration.radius_of(name, refined.spreads[row]) if calibration else np.nan
+        detections.append(Detection(name, refined.positions[row], status, probability, radius))
+    return tuple(detections)
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def _loaded(
-    network: UNet, weights: dict[str, Tensor], prefix: str, folder: Path, device: torch.device
-) -> nn.Module:
+    network: Network, weights: dict[str, Tensor], prefix: str, folder: Path, device: torch.device
+) -> Network:
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     try:
         network.load_state_dict(own)
@@ -158,11 +229,3 @@ def _loaded(
             "export the model again."
         ) from error
     return network.eval().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
-
-
-def _mirror_of(bundle: Bundle) -> Mirror | None:
-    """How the anatomy is mirrored; None where the landmarks name no pairs."""
-    order = bundle.table.mirrored_order
-    if order == list(range(len(order))):
-        return None
-    return Mirror(find_symmetry(bundle.table.names, bundle.mean_shape).normal, order)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from LandmarkDetectionLib.data.sampling import grid_axis, sample_grid
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
+from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
 
 Array = NDArray[np.float64]
 Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-_WINDOW = 2.5
-"""Voxels: standard deviation of the window under which the heat around its strongest place is averaged."""
+
+def unchanged(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """For a scan that is on the network's scale already."""
+    return voxels
+
+
+_KERNEL = 2.5
+"""Cells: standard deviation of the kernel under which the heat around its strongest place is averaged."""
 _SHIFTS = 12
+_CONTEXT = 4
+"""Cells that a field shows beyond the windows in it, at least."""
+_TOGETHER = 32
+"""Windows that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +40,18 @@ class RefineSettings:
 
     Attributes:
         spacing: edge of the fine voxels, mm.
-        crop: voxels along each edge of a crop.
-        batch: crops that the network sees at a time.
+        window: cells along each edge of the window around its expected place in which a landmark is sought.
+        largest: voxels of a field that the network sees at a time, about.
     """
 
     spacing: float
-    crop: int
-    batch: int = 16
+    window: int
+    largest: int = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Mirror:
-    """What a mirrored crop shows: the anatomy is symmetric, so it is a second opinion.
+    """What a mirrored field shows: the anatomy is symmetric, so it is a second opinion.
 
     Attributes:
         normal: (3,) unit normal of the plane of symmetry, in the canonical frame.
@@ -59,17 +70,34 @@ class Refined:
         positions: (K, 3) world LPS mm.
         spreads: (K,) mm, how far the heat around its strongest place is spread (standard deviation).
         masses: (K,) the share of the heat that lies there.
+        presences: (K,) logits: whether the landmark is there at all.
         apart: (K,) mm between the two opinions, NaN where there is one.
     """
 
     positions: Array
     spreads: Array
     masses: Array
+    presences: Array
     apart: Array
 
 
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A box of the canonical frame that the network sees at a time.
+
+    Attributes:
+        rows: the landmarks that are looked for in it.
+        middle: (3,) mm.
+        size: voxels along x, y, z.
+    """
+
+    rows: NDArray[np.int64]
+    middle: Array
+    size: tuple[int, int, int]
+
+
 def refine(
-    network: nn.Module,
+    network: RefineNetwork,
     volume: Volume,
     starts: Array,
     rotation: Array,
@@ -81,100 +109,145 @@ def refine(
     mirror: Mirror | None = None,
     progress: Progress = no_progress,
 ) -> Refined:
-    """Look at a crop around each start, turned as the anatomy lies, and read the landmark's place off it.
+    """Look at the anatomy as it lies, and read the landmarks' places off windows around the starts.
 
     Args:
-        network: gives a heat map (its logarithm) of one landmark in a crop, told which, in evaluation mode.
-        volume: the scan as it is stored: only the crops are interpolated and normalised.
-        starts: (K, 3) world mm, where each landmark is expected.
+        network: in evaluation mode, on `device`.
+        volume: the scan as it is stored: only the fields are interpolated and normalised.
+        starts: (K, 3) world mm, where each landmark is expected; NaN where nobody knows, nothing is found.
         rotation: 3 x 3, from the canonical frame to the world.
         settings: of this stage.
         normalise: brings the scan's values to the scale that the network was trained on.
         fill: the scan's value for what lies outside it.
         device: where the network runs.
-        mirror: how to look a second time, at the mirror image; the positions of both are averaged.
-        progress: told after every batch.
+        mirror: how to look a second time, at the mirror image; the opinions are averaged.
+        progress: told after every field.
     """
     views = [(rotation, np.arange(len(starts)))]
     if mirror is not None:
         flip = np.eye(3) - 2 * np.outer(mirror.normal, mirror.normal)
         views.append((rotation @ flip, np.array(mirror.order)))
-    read = []
-    for view, (axes, rows) in enumerate(views):
-        crops = [
-            normalise(
-                sample_grid(
-                    volume, start, axes, size=(settings.crop,) * 3, spacing=settings.spacing, fill=fill
-                )
+    opinions = []
+    for view, (axes, names) in enumerate(views):
+        expected = starts @ axes
+        fields = list(cover(expected, settings, network.settings.stride))
+        opinion = np.full((len(starts), 6), np.nan)
+        for done, field in enumerate(fields, start=1):
+            image = sample_grid(
+                volume, axes @ field.middle, axes, size=field.size, spacing=settings.spacing, fill=fill
             )
-            for start in starts
-        ]
-        parts = []
-        for first in range(0, len(crops), settings.batch):
-            part = slice(first, first + settings.batch)
-            parts.append(_look(network, np.stack(crops[part]), rows[part], settings.spacing, device))
-            progress("refine", (view + min(first + settings.batch, len(crops)) / len(crops)) / len(views))
-        places, spreads, masses = (np.concatenate(values) for values in zip(*parts, strict=True))
-        read.append((starts + places @ axes.T, spreads, masses))
-    positions = np.stack([places for places, _, _ in read])
-    apart = np.linalg.norm(positions[0] - positions[-1], axis=1) if mirror else np.full(len(starts), np.nan)
+            opinion[field.rows] = _look(
+                network, normalise(image), field, expected[field.rows], names[field.rows], settings, device
+            )
+            progress("refine", (view + done / len(fields)) / len(views))
+        opinion[:, :3] = opinion[:, :3] @ axes.T
+        opinions.append(opinion)
+    mean = np.mean(opinions, axis=0)
+    apart = np.linalg.norm(opinions[0][:, :3] - opinions[-1][:, :3], axis=1)
     return Refined(
-        positions=positions.mean(axis=0),
-        spreads=np.mean([spreads for _, spreads, _ in read], axis=0),
-        masses=np.mean([masses for _, _, masses in read], axis=0),
-        apart=apart,
+        positions=mean[:, :3],
+        spreads=mean[:, 3],
+        masses=mean[:, 4],
+        presences=mean[:, 5],
+        apart=apart if mirror is not None else np.full(len(starts), np.nan),
     )
 
 
+def cover(places: Array, settings: RefineSettings, stride: int) -> Iterator[Field]:
+    """Fields that hold the window around every place, each of at most about `largest` voxels.
+
+    Args:
+        places: (K, 3) canonical mm; NaN where there is none.
+        settings: of the stage.
+        stride: the fields' sides are multiples of this.
+    """
+    rows = np.flatnonzero(np.isfinite(places).all(axis=1))
+    if len(rows):
+        yield from _cover(places, rows, settings, stride)
+
+
+def _cover(places: Array, rows: NDArray[np.int64], settings: RefineSettings, stride: int) -> Iterator[Field]:
+    low, high = places[rows].min(axis=0), places[rows].max(axis=0)
+    cells = (high - low) / settings.spacing + settings.window + 2 * _CONTEXT
+    size = np.ceil(cells / stride).astype(int) * stride
+    if len(rows) == 1 or size.prod() <= settings.largest:
+        yield Field(rows, (low + high) / 2, (int(size[0]), int(size[1]), int(size[2])))
+        return
+    order = rows[np.argsort(places[rows, np.argmax(high - low)], kind="stable")]
+    for half in (order[: len(order) // 2], order[len(order) // 2 :]):
+        yield from _cover(places, half, settings, stride)
+
+
 def _look(
-    network: nn.Module,
-    crops: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    spacing: float,
+    network: RefineNetwork,
+    image: NDArray[np.float32],
+    field: Field,
+    expected: Array,
+    names: NDArray[np.int64],
+    settings: RefineSettings,
     device: torch.device,
-) -> tuple[Array, Array, Array]:
-    """Places (B, 3), mm from the crops' middles along their axes, spreads and masses of their heat."""
-    images = torch.from_numpy(crops)[:, None].to(device).contiguous(memory_format=torch.channels_last_3d)
-    asked = torch.from_numpy(rows).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-        heat = network(images, asked)[:, 0].float()
-    return read_heat(heat.cpu(), spacing)
+) -> Array:
+    """Of each landmark in a field: place x, y, z, canonical mm, spread, mass and presence, (N, 6)."""
+    reduction = network.settings.reduction
+    cell = settings.spacing * reduction
+    middle = (np.array(field.size) - 1) / (2 * reduction)
+    cells = (expected - field.middle) / cell + middle
+    half = (settings.window - 1) / 2
+    corners = np.rint(cells - half).astype(np.int64)
+    offsets = cells - half - corners
+    pixels = torch.from_numpy(image)[None, None].to(device)
+    parts = []
+    with torch.inference_mode():
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+            features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
+        for some in np.split(np.arange(len(names)), range(_TOGETHER, len(names), _TOGETHER)):
+            zeros = torch.zeros(len(some), dtype=torch.long)
+            windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), settings.window)
+            heat, presences = network.ask(
+                windows,
+                torch.from_numpy(names[some]).to(device),
+                torch.from_numpy(offsets[some]).float().to(device),
+            )
+            places, spreads, masses = read_heat(heat.cpu(), cell)
+            inside = places + (corners[some] + half - middle) * cell + field.middle
+            parts.append(np.column_stack([inside, spreads, masses, presences.double().cpu().numpy()]))
+    return np.concatenate(parts)
 
 
 def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array, Array]:
-    """Where the heat is strongest, to a fraction of a voxel.
+    """Where the heat is strongest, to a fraction of a cell.
 
-    The mean of the heat under a Gaussian window that is centred on that mean: mean shift (Comaniciu and Meer,
-    "Mean shift", IEEE PAMI 24, 2002) from the strongest voxel. A window on the voxel grid would pull the mean
+    The mean of the heat under a Gaussian kernel that is centred on that mean: mean shift (Comaniciu and Meer,
+    "Mean shift", IEEE PAMI 24, 2002) from the strongest cell. A kernel on the cells' grid would pull the mean
     towards its middle.
 
     Args:
         heat: (B, Z, Y, X) logarithms, up to a constant.
-        spacing: of the voxels, mm.
+        spacing: of the cells, mm.
 
     Returns:
         Places (B, 3), mm from the middle along x, y, z; spreads (B,), mm: the standard deviation of the heat
-        there, along one axis; masses (B,): the share of all heat that the window holds.
+        there, along one axis; masses (B,): the share of all heat that the kernel holds.
     """
     shape = tuple(heat.shape[1:])
     shares = torch.softmax(heat.flatten(1), dim=1).double().numpy().reshape(-1, *shape)
     axes = [grid_axis(count, spacing) for count in reversed(shape)]
-    window = _WINDOW * spacing
-    read = [_mean_shift(share, axes, window) for share in shares]
+    kernel = _KERNEL * spacing
+    read = [_mean_shift(share, axes, kernel) for share in shares]
     places, variances, masses = (np.array(values) for values in zip(*read, strict=True))
-    own = 1 / np.maximum(1 / np.maximum(variances, 1e-12) - 1 / window**2, 1e-2 / window**2)
+    own = 1 / np.maximum(1 / np.maximum(variances, 1e-12) - 1 / kernel**2, 1e-2 / kernel**2)
     return places, np.sqrt(own), masses
 
 
-def _mean_shift(share: Array, axes: list[Array], window: float) -> tuple[Array, float, float]:
-    """The mean under the window, the variance along one axis of what it holds, and how much it holds."""
+def _mean_shift(share: Array, axes: list[Array], kernel: float) -> tuple[Array, float, float]:
+    """The mean under the kernel, the variance along one axis of what it holds, and how much it holds."""
     strongest = np.unravel_index(share.argmax(), share.shape)
     place = np.array([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)])
     for _ in range(_SHIFTS):
-        kernels = [
-            np.exp(-((axis - at) ** 2) / (2 * window**2)) for axis, at in zip(axes, place, strict=True)
+        weights = [
+            np.exp(-((axis - at) ** 2) / (2 * kernel**2)) for axis, at in zip(axes, place, strict=True)
         ]
-        held = share * kernels[2][:, None, None] * kernels[1][:, None] * kernels[0]
+        held = share * weights[2][:, None, None] * weights[1][:, None] * weights[0]
         mass = held.sum()
         profiles = [held.sum(axis=others) / mass for others in ((0, 1), (0, 2), (1, 2))]
         place = np.array([profile @ axis for profile, axis in zip(profiles, axes, strict=True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 import zipfile
 import zlib
@@ -32,22 +33,40 @@ WEIGHTS_FILE = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Calibration:
-    """Radii that held the truth in a share of the validation points (split conformal prediction).
+    """What validation has shown of an engine's own estimates.
+
+    The radii held the truth in a share of the validation points (split conformal prediction). An engine that
+    tells how spread the evidence for a landmark is has radii in proportion to that.
 
     Attributes:
         coverage: the share, e.g. 0.9.
-        radius_mm: the radius of all landmarks together.
+        radius_mm: the radius of all landmarks together (of all spreads together, if they are told).
         landmark_radius_mm: the radius of each landmark that has enough validation points of its own.
         points: the number of validation points.
+        radius_per_spread: the radius of all landmarks together, in spreads; None where none are told.
+        landmark_radius_per_spread: the same of each landmark that has enough validation points.
+        presence: slope and intercept of the logit of the probability that a landmark is there, over the
+            engine's own logit (Platt, 1999); None where it has none.
     """
 
     coverage: float
     radius_mm: float
     landmark_radius_mm: dict[str, float]
     points: int
+    radius_per_spread: float | None = None
+    landmark_radius_per_spread: dict[str, float] = field(default_factory=dict)
+    presence: tuple[float, float] | None = None
 
-    def radius_of(self, name: str) -> float:
-        return self.landmark_radius_mm.get(name, self.radius_mm)
+    def radius_of(self, name: str, spread: float = math.nan) -> float:
+        """The radius of a landmark, mm.
+
+        Args:
+            name: of the landmark.
+            spread: of the evidence for it, mm, where the engine tells it.
+        """
+        if self.radius_per_spread is None:
+            return self.landmark_radius_mm.get(name, self.radius_mm)
+        return self.landmark_radius_per_spread.get(name, self.radius_per_spread) * spread
 
 
 @dataclass(frozen=True, eq=False)

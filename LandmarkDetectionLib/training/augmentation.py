@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.training.config import AugmentationSection
+from LandmarkDetectionLib.training.sections import AugmentationSection
 from LandmarkDetectionLib.training.spatial import ElasticWarp, SpatialTransform
 
 Array = NDArray[np.float64]

@@ -1,36 +1,21 @@
-"""What the training of every network shares: the optimiser, its schedule, and the averaged weights."""
+"""What the training of every network shares: optimiser, schedule, averaged weights, validation by error."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the weights are moved.
-
-    Attributes:
-        steps: of the optimiser, in all.
-        learning_rate: the peak of a half cosine, after a linear warm-up.
-        warmup: steps.
-        weight_decay: of AdamW.
-        accumulate: batches per step.
-        ema: decay of the averaged weights; 0 does not average.
-    """
-
-    steps: int
-    learning_rate: float
-    warmup: int
-    weight_decay: float
-    accumulate: int
-    ema: float
+from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.sections import TrainingSection
 
 
 class AveragedTraining(L.LightningModule):
@@ -38,14 +23,18 @@ class AveragedTraining(L.LightningModule):
 
     Args:
         network: to train.
-        schedule: how.
+        training: how.
+        epochs: in all.
+        validation: cases that the landmark error is measured on; may be empty.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule) -> None:
+    def __init__(
+        self, network: nn.Module, training: TrainingSection, epochs: int, validation: Sequence[PreparedCase]
+    ) -> None:
         super().__init__()
-        self.schedule = schedule
+        self.settings, self.epochs, self.validation = training, epochs, validation
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, avg_fn=self._blend) if schedule.ema else None
+        self.average = AveragedModel(self.network, avg_fn=self._blend) if training.ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # or several processes wait for its gradients
 
@@ -55,25 +44,32 @@ class AveragedTraining(L.LightningModule):
         best: nn.Module = self.network if self.average is None else self.average.module
         return best
 
+    @abstractmethod
+    def landmark_errors(self) -> NDArray[np.float64]:
+        """Distances in mm, (validation cases, landmarks); NaN where absent, infinite where missed."""
+
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+            self.network.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        stepped = (batch_idx + 1) % self.schedule.accumulate == 0
+        stepped = (batch_idx + 1) % self.settings.accumulate == 0
         if self.average is not None and stepped:
             self.average.update_parameters(self.network)
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to zero."""
-        warm = min(1.0, (step + 1) / self.schedule.warmup)
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.schedule.steps)))
+        steps = self.epochs * self.settings.steps_per_epoch
+        warm = min(1.0, (step + 1) / self.settings.warmup)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
     def _blend(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
         """Exponential average that follows quickly at first."""
         count = float(updates)
-        decay = min(self.schedule.ema, (1 + count) / (10 + count))
+        decay = min(self.settings.ema, (1 + count) / (10 + count))
         return torch.lerp(average, current, 1 - decay)

@@ -49,6 +49,10 @@ class PreparedCase:
         """The scan, memory-mapped: only what is touched is read."""
         return Volume(voxels=np.load(self.voxels_path, mmap_mode="r"), frame=self.frame)
 
+    def whole_volume(self) -> Volume:
+        """The scan in memory, float32."""
+        return Volume(voxels=np.load(self.voxels_path).astype(np.float32), frame=self.frame)
+
 
 def digest_of(cases: Sequence[PreparedCase]) -> str:
     """SHA-256 of what cases teach: their scans' content and preparation, and their landmarks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
-from LandmarkDetectionLib.training.module import DenseTraining
+from LandmarkDetectionLib.training.averaging import AveragedTraining
+
+Module = TypeVar("Module", bound=AveragedTraining)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -35,14 +37,14 @@ class EpochEnd(Checkpoint):
     Its state travels in the checkpoint, so a resumed run continues where the checkpoint was written.
 
     Args:
-        run: the run folder.
+        folder: where they lie: of the run, or of one of its stages.
         cap: what a missed landmark, or an error beyond it, counts in the score, mm.
         data: digest of all cases; a run goes on only with the same.
     """
 
-    def __init__(self, run: Path, cap: float, data: str) -> None:
+    def __init__(self, folder: Path, cap: float, data: str) -> None:
         super().__init__()
-        self.run = run
+        self.folder = folder
         self.cap = cap
         self.data = data
         self.rows: list[dict[str, float]] = []
@@ -62,7 +64,7 @@ class EpochEnd(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict.get("data") != self.data:
             raise InputError(
-                f"{self.run}: the cases have changed since this run was started; "
+                f"{self.folder}: the cases have changed since this run was started; "
                 "give another --output to train on them as they are now."
             )
         for name, value in state_dict.items():
@@ -72,15 +74,15 @@ class EpochEnd(Checkpoint):
         trainer.should_stop = self.stopped
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, DenseTraining)
+        assert isinstance(pl_module, AveragedTraining)
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "step": float(trainer.global_step),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "train_loss": float(trainer.callback_metrics["train_loss"]),
         }
-        training = pl_module.config.training
-        last = trainer.current_epoch + 1 == training.epochs
+        training = pl_module.settings
+        last = trainer.current_epoch + 1 == pl_module.epochs
         improved = not pl_module.validation
         if pl_module.validation and (last or (trainer.current_epoch + 1) % training.validate_every == 0):
             row |= self._validate(trainer, pl_module)
@@ -94,18 +96,18 @@ class EpochEnd(Checkpoint):
             trainer.logger.log_metrics(row, step=trainer.global_step)
         self._save(trainer, improved)
 
-    def _validate(self, trainer: L.Trainer, module: DenseTraining) -> dict[str, float]:
+    def _validate(self, trainer: L.Trainer, module: AveragedTraining) -> dict[str, float]:
         metrics = summarise(module.landmark_errors(), self.cap) if trainer.is_global_zero else {}
         shared: dict[str, float] = trainer.strategy.broadcast(metrics)
         return shared
 
     def _save(self, trainer: L.Trainer, improved: bool) -> None:
-        folder = self.run / "checkpoints"
+        folder = self.folder / "checkpoints"
         if improved:
             trainer.save_checkpoint(folder / "best.ckpt")
         trainer.save_checkpoint(folder / "last.ckpt")
         if trainer.is_global_zero:
-            write_text(self.run / "metrics.csv", pd.DataFrame(self.rows).to_csv(index=False))
+            write_text(self.folder / "metrics.csv", pd.DataFrame(self.rows).to_csv(index=False))
 
 
 def summarise(errors: NDArray[np.float64], cap: float) -> dict[str, float]:
@@ -123,3 +125,15 @@ def summarise(errors: NDArray[np.float64], cap: float) -> dict[str, float]:
         "val_found": len(found) / max(len(expected), 1),
         "val_score": float(np.minimum(expected, cap).mean()) if len(expected) else float("nan"),
     }
+
+
+def measured(errors: NDArray[np.float64], cap: float) -> dict[str, float | None]:
+    """`summarise` as JSON has it: None where nothing was found."""
+    return {name: value if np.isfinite(value) else None for name, value in summarise(errors, cap).items()}
+
+
+def load_best(module: Module, folder: Path) -> Module:
+    """The module with the weights of the best checkpoint in a folder of a run."""
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=False)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module

@@ -1,4 +1,4 @@
-"""The training configuration: what `plan` writes, people read and edit, and `train` obeys."""
+"""Reading and writing the training configuration: what `plan` writes, people edit, and `train` obeys."""
 
 from __future__ import annotations
 
@@ -7,215 +7,18 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import write_text
-from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.training.dense.config import DenseConfig
+from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.sections import Section, TrainingConfig
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Multiple = Annotated[int, Field(ge=16, multiple_of=4)]
-
-
-class Section(BaseModel):
-    """A part of the configuration; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataSection(Section):
-    """Where the cases are."""
-
-    train: Path = Field(description="CSV of the training cases; paths are relative to this file")
-    val: Path | None = Field(description="CSV of the validation cases; null trains without validation")
-    fold: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = Field(
-        default=None,
-        description="k/n: validate on the k-th of n parts of all these cases, train on the others",
-    )
-    landmarks: Path | None = Field(
-        description="landmarks.csv with labels, pairs, groups, definitions; null takes the names in the cases"
-    )
-    cache: Path = Field(
-        description="folder for the preprocessed scans; safe to delete, made again when needed"
-    )
-
-
-class ImageSection(Section):
-    """How scans are brought onto one grid and one intensity scale."""
-
-    spacing: Positive = Field(description="edge of the cubic voxels that the network sees, mm")
-    normaliser: Literal["fixed", "adaptive"] = Field(
-        description="fixed: window in the scan's own units (CT); adaptive: window in percentiles of each scan"
-    )
-    low: float = Field(description="lower end of the window (units or percentile); becomes -1")
-    high: float = Field(description="upper end of the window (units or percentile); becomes 1")
-
-    @model_validator(mode="after")
-    def _window_makes_sense(self) -> ImageSection:
-        self.as_normaliser()
-        return self
-
-    def as_normaliser(self) -> Normaliser:
-        """The normaliser of these settings."""
-        return Normaliser(kind=self.normaliser, low=self.low, high=self.high)
-
-
-class TargetSection(Section):
-    """What the network learns to paint."""
-
-    positive: Positive = Field(
-        description="radius of the ball around each landmark that carries its label, mm"
-    )
-    negative: Positive = Field(description="outer radius of the shell that the loss ignores, mm")
-
-    @model_validator(mode="after")
-    def _shell_lies_outside_ball(self) -> TargetSection:
-        if self.negative < self.positive:
-            raise ValueError(
-                f"negative ({self.negative}) must not be smaller than positive ({self.positive})"
-            )
-        return self
-
-
-class SamplingSection(Section):
-    """How crops are drawn."""
-
-    crop: tuple[Multiple, Multiple, Multiple] = Field(
-        description="voxels of a crop along x, y, z; multiples of 4"
-    )
-    landmark_fraction: Fraction = Field(
-        description="share of crops that show a landmark of their scan, each as often; the rest lie anywhere"
-    )
-    padding: Literal["minimum", "zero"] = Field(
-        description="what lies outside the scan: its minimum (air), or the middle of the window"
-    )
-
-
-class AugmentationSection(Section):
-    """Each can be switched off by a zero (or false)."""
-
-    rotation: NotNegative = Field(
-        le=180, description="largest rotation about any axis, degrees; 180 is any pose"
-    )
-    scale: BelowOne = Field(description="largest relative change of size")
-    shear: NotNegative = Field(lt=0.5, description="largest shear of one axis along another")
-    mirror: Fraction = Field(description="share of crops that are mirrored, with the labels of pairs swapped")
-    elastic: Fraction = Field(description="share of crops that are warped")
-    elastic_spacing: Positive = Field(description="distance between the control points of the warp, mm")
-    elastic_amplitude: NotNegative = Field(description="largest displacement of a control point, mm")
-    noise: NotNegative = Field(description="largest standard deviation of added noise (the window is 2 wide)")
-    gamma: NotNegative = Field(description="largest change of the logarithm of gamma")
-    contrast: Fraction = Field(description="largest relative change of contrast, and of brightness")
-    motion: Fraction = Field(description="share of crops that show the patient moving during the scan")
-    motion_shift: NotNegative = Field(description="largest movement during the scan, voxels")
-
-    @model_validator(mode="after")
-    def _warp_does_not_fold(self) -> AugmentationSection:
-        if self.elastic and self.elastic_amplitude > 0.4 * self.elastic_spacing:
-            raise ValueError(
-                f"elastic_amplitude ({self.elastic_amplitude}) must be at most 0.4 of elastic_spacing "
-                f"({self.elastic_spacing}), or the warp folds"
-            )
-        return self
-
-
-class NetworkSection(Section):
-    """The V-Net."""
-
-    channels: tuple[Count, Count, Count] = Field(
-        description="feature channels at full, half and quarter resolution"
-    )
-    blocks: tuple[Count, Count, Count, Count] = Field(
-        description="convolutions per residual block: half down, quarter, half up, full up"
-    )
-    groups: Count = Field(description="groups of the group normalisation; divides every channel count")
-
-    @model_validator(mode="after")
-    def _channels_fit_groups(self) -> NetworkSection:
-        if any(width % self.groups for width in self.channels):
-            raise ValueError(f"channels {list(self.channels)} must be multiples of groups ({self.groups})")
-        return self
-
-
-class LossSection(Section):
-    """The focal loss."""
-
-    gamma: NotNegative = Field(description="focusing exponent of the focal loss; 0 is the cross-entropy")
-    background_weight: Positive = Field(
-        description="weight of a background voxel relative to a landmark voxel"
-    )
-
-
-class TrainingSection(Section):
-    """The loop."""
-
-    epochs: Count = Field(description="passes of steps_per_epoch steps")
-    steps_per_epoch: Count = Field(description="optimiser steps between two checkpoints")
-    batch: Count = Field(description="crops per forward pass")
-    accumulate: Count = Field(description="forward passes per optimiser step")
-    learning_rate: Positive = Field(description="peak of the cosine schedule (AdamW)")
-    weight_decay: NotNegative = Field(description="of AdamW")
-    warmup: Count = Field(description="steps of linear warm-up")
-    gradient_clip: NotNegative = Field(description="largest norm of the gradient; 0 does not clip")
-    precision: Literal["auto", "bf16", "fp16", "off"] = Field(
-        description="mixed precision; auto is bf16 where the hardware has it, otherwise off"
-    )
-    ema: BelowOne = Field(description="decay of the averaged weights; 0 does not average")
-    validate_every: Count = Field(description="epochs between two validations by landmark error")
-    patience: Annotated[int, Field(ge=0)] = Field(
-        description="validations without a better error before training stops early; 0 never stops early"
-    )
-    workers: Annotated[int, Field(ge=0)] = Field(description="processes that prepare crops")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of everything random")
-
-
-class DetectionSection(Section):
-    """How landmarks are read off the network's output."""
-
-    threshold: Fraction = Field(description="probability from which a landmark counts as found")
-    uncertain: Fraction = Field(
-        gt=0.01, description="peak probability from which it is reported as uncertain"
-    )
-    overlap: BelowOne = Field(description="overlap of neighbouring windows")
-
-    @model_validator(mode="after")
-    def _uncertain_lies_below(self) -> DetectionSection:
-        if self.uncertain > self.threshold:
-            raise ValueError(f"uncertain ({self.uncertain}) must not exceed threshold ({self.threshold})")
-        return self
-
-
-class TrainingConfig(Section):
-    """All that decides a training run."""
-
-    version: Literal[1] = Field(description="of this file's format")
-    name: str = Field(min_length=1, description="of the model")
-    engine: Literal["dense"] = Field(description="the method")
-    data: DataSection = Field(description="the cases")
-    image: ImageSection = Field(description="how scans are brought onto one grid and one intensity scale")
-    target: TargetSection = Field(description="what the network learns to paint")
-    sampling: SamplingSection = Field(description="how crops are drawn")
-    augmentation: AugmentationSection = Field(description="how crops are varied; a zero switches one off")
-    network: NetworkSection = Field(description="the V-Net")
-    loss: LossSection = Field(description="the focal loss")
-    training: TrainingSection = Field(description="the loop")
-    detection: DetectionSection = Field(description="how landmarks are read off the network's output")
-
-    @model_validator(mode="after")
-    def _warp_is_coarse(self) -> TrainingConfig:
-        if self.augmentation.elastic and self.augmentation.elastic_spacing < self.image.spacing:
-            raise ValueError(
-                f"augmentation.elastic_spacing ({self.augmentation.elastic_spacing}) must not be smaller "
-                f"than image.spacing ({self.image.spacing})"
-            )
-        return self
+CONFIGS: dict[str, type[TrainingConfig]] = {"dense": DenseConfig, "locate-refine": LocateRefineConfig}
 
 
 def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
@@ -244,12 +47,19 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
     for override in overrides:
         _apply_override(content, override)
     try:
-        config = TrainingConfig.model_validate(content)
+        config = _class_for(content, path).model_validate(content)
     except ValidationError as error:
         changes = "".join(f" --set {override}" for override in overrides)
         place = f"{path} with{changes}" if changes else str(path)
         raise InputError(f"{place}: {_first_problem(error)}") from error
     return _with_absolute_paths(config, path.parent)
+
+
+def _class_for(content: dict[str, Any], path: Path) -> type[TrainingConfig]:
+    engine = content.get("engine")
+    if engine not in CONFIGS:
+        raise InputError(f"{path}: the engine is {engine!r}; write {' or '.join(CONFIGS)}.")
+    return CONFIGS[engine]
 
 
 def write_config(config: TrainingConfig, path: Path, *, header: str) -> None:

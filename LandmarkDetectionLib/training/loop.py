@@ -6,60 +6,30 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from LandmarkDetectionLib import __version__
-from LandmarkDetectionLib.data.cases import Case
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder
-from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape import mean_shape
-from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.detection.calibrate import calibrate
 from LandmarkDetectionLib.detection.devices import has_bf16
-from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
+from LandmarkDetectionLib.model.bundle import save_bundle
 from LandmarkDetectionLib.training.allocator import keep_freed_memory
-from LandmarkDetectionLib.training.cache import (
-    PreparedCase,
-    digest_of,
-    prepare_split,
-    table_of,
-)
-from LandmarkDetectionLib.training.checkpoints import (
-    AtomicCheckpointIO,
-    EpochEnd,
-    summarise,
-)
-from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
-from LandmarkDetectionLib.training.folds import Fold, take_fold
-from LandmarkDetectionLib.training.module import DenseTraining, detection_settings
-from LandmarkDetectionLib.training.sampling import CropDataset, EpochSampler
-
-CasesProgress = Callable[[list[Case]], Iterable[Case]]
-_CAP_VOXELS = 10
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The cases of a run, prepared."""
-
-    table: LandmarkTable
-    training: tuple[PreparedCase, ...]
-    validation: tuple[PreparedCase, ...]
-    fingerprint: str
+from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd
+from LandmarkDetectionLib.training.config import read_config, write_config
+from LandmarkDetectionLib.training.engines import engine_for
+from LandmarkDetectionLib.training.prepared_data import CasesProgress
+from LandmarkDetectionLib.training.sampling import EpochSampler
+from LandmarkDetectionLib.training.sections import TrainingConfig
+from LandmarkDetectionLib.training.stage import Stage
 
 
 def train(
@@ -88,62 +58,46 @@ def train(
     quieten_lightning()
     keep_freed_memory()
     _check_run_folder(config, run)
-    data = prepare(config, progress=progress)
-    L.seed_everything(config.training.seed, verbose=False)
-    module = DenseTraining(config, len(data.table), data.validation)
-    seen = digest_of((*data.training, *data.validation))
-    epoch_end = EpochEnd(run, cap=_CAP_VOXELS * config.image.spacing, data=seen)
-    trainer = make_trainer(config, run, device, [*callbacks, epoch_end])
+    precision_of(config, device)
+    _processes()
+    engine = engine_for(config, progress)
     _claim_run_folder(config, run)
-    last = run / "checkpoints" / "last.ckpt"
-    with _stoppable(trainer):
-        trainer.fit(
-            module,
-            make_loader(data, config, trainer),
-            ckpt_path=last if last.is_file() else None,
-            weights_only=False,
-        )
-    if trainer.is_global_zero:
-        export_bundle(config, data, run, device)
+    L.seed_everything(config.training.seed, verbose=False)
+    for stage in engine.stages():
+        first = train_stage(config, stage, run / stage.folder, device, engine.data_digest, callbacks)
+    if first:
+        bundle, weights = engine.bundle(run, device)
+        save_bundle(bundle, weights, run / "model")
     return run / "model"
 
 
-def prepare(config: TrainingConfig, *, progress: CasesProgress = iter) -> TrainingData:
-    """All cases of a configuration, from the cache where they are in it."""
-    cache = config.data.cache
-    preparation = Preparation(spacing=config.image.spacing, normaliser=config.image.as_normaliser())
-    table = table_of(config.data.train, config.data.landmarks, cache)
-
-    def prepared(split: Path) -> tuple[PreparedCase, ...]:
-        return prepare_split(split, table, preparation, cache, progress=progress)
-
-    training = prepared(config.data.train)
-    validation = prepared(config.data.val) if config.data.val else ()
-    fit_cases, held_out = training, validation
-    if config.data.fold is not None:
-        fold = Fold.parse(config.data.fold)
-        fit_cases, held_out = take_fold((*training, *validation), fold, seed=config.training.seed)
-    if held_out and not any(np.isfinite(case.positions).any() for case in held_out):
-        raise InputError(
-            f"{config.data.val or config.data.train}: no validation case has a landmark that is in its scan; "
-            "validate on other cases, or on none."
+def train_stage(
+    config: TrainingConfig,
+    stage: Stage,
+    folder: Path,
+    device: torch.device,
+    data_digest: str,
+    callbacks: Sequence[L.Callback],
+) -> bool:
+    """Train one network, or go on with it; gives whether this is the first of the processes that do."""
+    make_folder(folder / "checkpoints")
+    epoch_end = EpochEnd(folder, cap=stage.cap, data=data_digest)
+    trainer = make_trainer(config, stage.module.epochs, folder, device, [*callbacks, epoch_end])
+    last = folder / "checkpoints" / "last.ckpt"
+    with _stoppable(trainer):
+        trainer.fit(
+            stage.module,
+            make_loader(stage, config, trainer),
+            ckpt_path=last if last.is_file() else None,
+            weights_only=False,
         )
-    _check_annotations(fit_cases, table, config.data.train)
-    return TrainingData(table, fit_cases, held_out, fingerprint=digest_of(fit_cases))
+    return trainer.is_global_zero
 
 
-def _check_annotations(cases: Sequence[PreparedCase], table: LandmarkTable, where: Path) -> None:
-    """Refuse a landmark that no training case speaks of: nothing would be learnt about it."""
-    known = np.any([case.known for case in cases], axis=0)
-    if not known.all():
-        names = ", ".join(np.array(table.names)[~known])
-        raise InputError(
-            f"{where}: no training case speaks of {names}; annotate it, or take it out of the landmark table."
-        )
-
-
-def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callbacks: list[Any]) -> L.Trainer:
-    """The Lightning trainer of a run."""
+def make_trainer(
+    config: TrainingConfig, epochs: int, folder: Path, device: torch.device, callbacks: list[Any]
+) -> L.Trainer:
+    """The Lightning trainer of a stage."""
     training = config.training
     processes, machines = _processes()
     return L.Trainer(
@@ -151,10 +105,10 @@ def make_trainer(config: TrainingConfig, run: Path, device: torch.device, callba
         devices=[device.index] if device.index is not None and processes == 1 else processes,
         num_nodes=machines,
         precision=precision_of(config, device),  # type: ignore[arg-type]
-        max_epochs=training.epochs,
+        max_epochs=epochs,
         accumulate_grad_batches=training.accumulate,
         gradient_clip_val=training.gradient_clip or None,
-        logger=TensorBoardLogger(save_dir=run, name="", version="tensorboard"),
+        logger=TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if processes * machines == 1 else [])],
         use_distributed_sampler=False,
@@ -190,14 +144,14 @@ def _stoppable(trainer: L.Trainer) -> Iterator[None]:
         raise
 
 
-def make_loader(data: TrainingData, config: TrainingConfig, trainer: L.Trainer) -> DataLoader[Any]:
-    """Batches of crops, the share of this process."""
+def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> DataLoader[Any]:
+    """Batches of samples, the share of this process."""
     training = config.training
-    samples = training.steps_per_epoch * training.accumulate * training.batch
+    count = training.steps_per_epoch * training.accumulate * stage.batch
     return DataLoader(
-        CropDataset(data.training, data.table, config),
-        sampler=EpochSampler(samples, rank=trainer.global_rank, processes=trainer.world_size),
-        batch_size=training.batch,
+        stage.samples,
+        sampler=EpochSampler(count, rank=trainer.global_rank, processes=trainer.world_size),
+        batch_size=stage.batch,
         num_workers=training.workers,
         persistent_workers=training.workers > 0,
         worker_init_fn=_leave_stopping_to_the_trainer,
@@ -219,50 +173,6 @@ def precision_of(config: TrainingConfig, device: torch.device) -> str:
     if chosen == "fp16" and device.type == "cpu":
         raise InputError("training.precision is fp16, which needs a GPU; use bf16, off or auto on a CPU.")
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "off": "32-true"}[chosen]
-
-
-def export_bundle(config: TrainingConfig, data: TrainingData, run: Path, device: torch.device) -> None:
-    """Write the bundle of a run from its best checkpoint, calibrated on the validation cases."""
-    module = DenseTraining(config, len(data.table), data.validation)
-    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=False)
-    module.load_state_dict(checkpoint["state_dict"])
-    errors = module.to(device).landmark_errors()
-    settings = detection_settings(config)
-    network = module.best_network
-    bundle = Bundle(
-        name=config.name,
-        engine=config.engine,
-        table=data.table,
-        preparation=Preparation(spacing=config.image.spacing, normaliser=config.image.as_normaliser()),
-        network={
-            "channels": list(config.network.channels),
-            "blocks": list(config.network.blocks),
-            "groups": config.network.groups,
-        },
-        detection={
-            "window": list(settings.window),
-            "overlap": settings.overlap,
-            "threshold": settings.threshold,
-            "uncertain": settings.uncertain,
-            "padding": settings.padding,
-        },
-        mean_shape=mean_shape(np.stack([case.positions for case in data.training])),
-        calibration=calibrate(data.table.names, np.where(np.isfinite(errors), errors, np.nan)),
-        training_data={
-            "fingerprint": data.fingerprint,
-            "training_cases": len(data.training),
-            "validation_cases": len(data.validation),
-        },
-        metrics={"validation": _measured(errors, config)} if len(errors) else {},
-        software=f"LandmarkDetection {__version__}",
-    )
-    save_bundle(bundle, network.state_dict(), run / "model")
-
-
-def _measured(errors: NDArray[np.float64], config: TrainingConfig) -> dict[str, float | None]:
-    """The validation's figures as JSON has them: None where nothing was found."""
-    figures = summarise(errors, _CAP_VOXELS * config.image.spacing)
-    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def is_first_process() -> bool:
@@ -288,7 +198,7 @@ def _check_run_folder(config: TrainingConfig, run: Path) -> None:
 
 
 def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
-    make_folder(run / "checkpoints")
+    make_folder(run)
     _check_run_folder(config, run)
     if not (run / "config.yaml").is_file():
         write_config(config, run / "config.yaml", header="The configuration of this run, as it was started.")

@@ -11,18 +11,27 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Candidates
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
+from LandmarkDetectionLib.model.queries import LocateNetwork
+from LandmarkDetectionLib.model.unet import UNetSettings
 
 CPU = torch.device("cpu")
-STRIDE = 8
 BLOBS = [(20.6, 30.4, 12.3), (44.5, 9.5, 30.2)]
 
 
-class Brightness(nn.Module):
-    """Two heat maps at half resolution: where the image is bright, seen sharply and dimly."""
+class Half(nn.Module):
+    """As a convolution with stride 2: cell i over voxel 2 i."""
 
     def forward(self, image: Tensor) -> Tensor:
-        half = image.float()[..., ::2, ::2, ::2]  # as a convolution with stride 2: cell i over voxel 2 i
-        return torch.cat([2 * half, 1.5 * half], dim=1)
+        return image.float()[..., ::2, ::2, ::2]
+
+
+class Brightness(LocateNetwork):
+    """Heat maps at half resolution: where the image is bright, seen sharply and dimly in turn."""
+
+    def __init__(self, landmarks: int = 2) -> None:
+        super().__init__(UNetSettings(channels=(8, 8, 8), reduction=2), landmarks)
+        self.features = Half()  # type: ignore[assignment]
+        self.codes = nn.Parameter(torch.tensor([2.0, 1.5]).repeat(landmarks // 2)[:, None])
 
 
 def scan(size: tuple[int, int, int]) -> Volume:
@@ -37,9 +46,9 @@ def scan(size: tuple[int, int, int]) -> Volume:
     return Volume(voxels, frame)
 
 
-def find(volume: Volume, window: int, candidates: int = 2) -> Candidates:
+def find(volume: Volume, window: int, candidates: int = 2, landmarks: int = 2) -> Candidates:
     settings = LocateSettings(spacing=0.4, window=window, candidates=candidates)
-    return find_candidates(Brightness(), volume, settings, reduction=2, stride=STRIDE, device=CPU)
+    return find_candidates(Brightness(landmarks), volume, settings, device=CPU)
 
 
 @pytest.mark.parametrize("window", [64, 32, 24])
@@ -62,3 +71,10 @@ def test_windows_change_nothing_about_what_is_found() -> None:
 def test_a_scan_with_fewer_places_than_candidates_gives_as_many_rows() -> None:
     found = find(scan((48, 40, 40)), 64, candidates=40)
     assert found.positions.shape == (2, 40, 3) and np.isfinite(found.positions).all()
+
+
+def test_any_number_of_landmarks_is_looked_for_a_few_at_a_time() -> None:
+    volume = scan((48, 40, 40))
+    two, many = find(volume, 64), find(volume, 64, landmarks=38)
+    np.testing.assert_array_equal(many.positions, np.tile(two.positions, (19, 1, 1)))
+    np.testing.assert_array_equal(many.values, np.tile(two.values, (19, 1)))

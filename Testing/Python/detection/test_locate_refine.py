@@ -21,7 +21,8 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.detection.locate_refine import LocateRefineDetector
 from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
-from LandmarkDetectionLib.model.unet import UNet, UNetSettings
+from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
+from LandmarkDetectionLib.model.unet import UNetSettings
 
 Array = NDArray[np.float64]
 CPU = torch.device("cpu")
@@ -30,17 +31,39 @@ GREYS = torch.linspace(-0.6, 0.9, len(SHAPE))
 RADIUS = 2.5
 
 
-class ByGrey(nn.Module):
-    """Heat where the image has a landmark's own grey, as a trained network would know its landmark."""
+class Seen(nn.Module):
+    """The features are the image."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
         self.step = step
 
-    def forward(self, image: Tensor, rows: Tensor | None = None) -> Tensor:
-        seen = image.float()[..., :: self.step, :: self.step, :: self.step]
-        greys = GREYS if rows is None else GREYS[rows][:, None]
-        return -(((seen - greys[..., None, None, None]) / 0.05) ** 2).clamp(max=20)
+    def forward(self, image: Tensor) -> Tensor:
+        return image.float()[..., :: self.step, :: self.step, :: self.step]
+
+
+def own_grey(seen: Tensor, landmarks: Tensor) -> Tensor:
+    """Heat where the image has a landmark's own grey, as a trained network would know its landmark."""
+    return -(((seen - GREYS[landmarks][:, None, None, None]) / 0.05) ** 2).clamp(max=20)
+
+
+class LocateByGrey(LocateNetwork):
+    def __init__(self) -> None:
+        super().__init__(UNetSettings(channels=(8, 16), reduction=2), len(SHAPE))
+        self.features = Seen(2)  # type: ignore[assignment]
+
+    def heat(self, features: Tensor, landmarks: Tensor) -> Tensor:
+        return own_grey(features, landmarks)
+
+
+class RefineByGrey(RefineNetwork):
+    def __init__(self) -> None:
+        super().__init__(UNetSettings(channels=(8, 16)), len(SHAPE))
+        self.features = Seen(1)  # type: ignore[assignment]
+
+    def ask(self, windows: Tensor, landmarks: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        heat = own_grey(windows[:, 0], landmarks)
+        return heat, heat.flatten(1).amax(dim=1) + 5
 
 
 @pytest.fixture
@@ -50,8 +73,8 @@ def a_bundle(tmp_path: Path) -> Path:
     table = LandmarkTable.from_names([f"L{number}" for number in range(len(SHAPE))])
     locate, fine = {"channels": [8, 16], "reduction": 2}, {"channels": [8, 16]}
     networks = {
-        "locate.": UNet(UNetSettings(outputs=len(table), channels=(8, 16), reduction=2)),
-        "refine.": UNet(UNetSettings(outputs=1, channels=(8, 16), landmarks=len(table))),
+        "locate.": LocateNetwork(UNetSettings(channels=(8, 16), reduction=2), len(table)),
+        "refine.": RefineNetwork(UNetSettings(channels=(8, 16)), len(table)),
     }
     bundle = Bundle(
         name="balls",
@@ -61,11 +84,11 @@ def a_bundle(tmp_path: Path) -> Path:
         network={"locate": locate, "refine": fine},
         detection={
             "locate": {"spacing": 1.0, "window": 128, "candidates": 3},
-            "refine": {"spacing": 0.5, "crop": 16, "batch": 4},
+            "refine": {"spacing": 0.5, "window": 13},
             "tolerance": 0.5,
             "support": 0.3,
-            "found": 0.3,
-            "uncertain": 0.1,
+            "found": 0.8,
+            "uncertain": 0.5,
         },
         mean_shape=SHAPE,
     )
@@ -83,7 +106,7 @@ def a_detector(a_bundle: Path) -> LocateRefineDetector:
     """With networks that know their landmarks by their grey."""
     detector = load_detector(a_bundle, CPU)
     assert isinstance(detector, LocateRefineDetector)
-    detector._locate, detector._refine = ByGrey(2), ByGrey(1)
+    detector._locate, detector._refine = LocateByGrey(), RefineByGrey()
     return detector
 
 

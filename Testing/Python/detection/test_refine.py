@@ -5,30 +5,36 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from LandmarkDetectionLib.data.canonical import to_canonical
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.detection.refine import Mirror, RefineSettings, read_heat, refine
+from LandmarkDetectionLib.detection.refine import Mirror, RefineSettings, cover, read_heat, refine
+from LandmarkDetectionLib.model.queries import RefineNetwork
+from LandmarkDetectionLib.model.unet import UNetSettings
 
 Array = NDArray[np.float64]
 CPU = torch.device("cpu")
-SETTINGS = RefineSettings(spacing=0.5, crop=16, batch=2)
+SETTINGS = RefineSettings(spacing=0.5, window=15)
 WIDTH = 0.8
 
 
-class LogOfTheImage(nn.Module):
-    """The heat is what the image shows; remembers which landmarks it was asked for."""
+class LogOfTheImage(RefineNetwork):
+    """The heat is what the image shows; remembers which landmarks it was asked for, and where."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(UNetSettings(channels=(8, 8)), 3)
+        self.features = nn.Identity()  # type: ignore[assignment]
         self.asked: list[int] = []
 
-    def forward(self, images: Tensor, rows: Tensor) -> Tensor:
-        self.asked += rows.tolist()
-        return images
+    def ask(self, windows: Tensor, landmarks: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        assert offsets.abs().max() <= 0.5
+        self.asked += landmarks.tolist()
+        return windows[:, 0], landmarks.float()
 
 
 def turned(seed: int) -> Array:
@@ -62,6 +68,7 @@ def test_positions_are_right_to_a_few_hundredths_of_a_voxel_in_any_pose(seed: in
     assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
     np.testing.assert_allclose(found.spreads, WIDTH, rtol=0.15)
     assert network.asked == [0, 1, 2] and np.isnan(found.apart).all()
+    np.testing.assert_array_equal(found.presences, [0, 1, 2])
 
 
 def test_a_mirrored_look_asks_for_the_counterparts_and_agrees() -> None:
@@ -81,6 +88,7 @@ def test_a_mirrored_look_asks_for_the_counterparts_and_agrees() -> None:
     assert network.asked == [0, 1, 2, 1, 0, 2]
     assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
     assert found.apart.max() < 0.06 * SETTINGS.spacing
+    np.testing.assert_array_equal(found.presences, [0.5, 0.5, 2])
 
 
 def test_the_order_in_which_a_scan_is_stored_changes_nothing() -> None:
@@ -117,3 +125,51 @@ def test_heat_in_two_places_is_read_at_the_stronger_and_its_share_told() -> None
     np.testing.assert_allclose(places[0], np.array([13, 14, 15]) - 9.5, atol=1e-3)
     assert masses[0] == pytest.approx(np.exp(2) / (np.exp(2) + np.exp(1)), abs=1e-3)
     assert spreads[0] < 0.05
+
+
+def test_many_small_fields_find_what_a_large_one_finds() -> None:
+    volume = scan(POINTS, turned(1))
+    small = RefineSettings(SETTINGS.spacing, SETTINGS.window, largest=1)
+    whole, parts = (
+        refine(
+            LogOfTheImage(),
+            volume,
+            POINTS + 0.2,
+            turned(2),
+            settings,
+            normalise=np.asarray,
+            fill=-50,
+            device=CPU,
+        )
+        for settings in (SETTINGS, small)
+    )
+    assert len(list(cover(POINTS, SETTINGS, 8))) == 1 and len(list(cover(POINTS, small, 8))) == 3
+    np.testing.assert_allclose(parts.positions, whole.positions, atol=0.01)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.sampled_from([30_000, 100_000, 1_000_000]))
+def test_fields_cover_every_window_once_and_are_no_larger_than_allowed(
+    seed: int, count: int, largest: int
+) -> None:
+    places = np.random.default_rng(seed).uniform(-20, 20, (count, 3))
+    places[::7] = np.nan
+    settings = RefineSettings(spacing=0.5, window=15, largest=largest)
+    fields = list(cover(places, settings, 8))
+    rows = np.concatenate([field.rows for field in fields]) if fields else np.array([])
+    np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(np.isfinite(places).all(axis=1)))
+    for field in fields:
+        size = np.array(field.size)
+        assert (size % 8 == 0).all()
+        assert len(field.rows) == 1 or size.prod() <= largest
+        reach = (size / 2 - settings.window / 2) * settings.spacing
+        assert (np.abs(places[field.rows] - field.middle) <= reach).all()
+
+
+def test_what_nobody_expects_anywhere_is_not_found_and_disturbs_nothing() -> None:
+    volume = scan(POINTS, np.eye(3))
+    starts = np.vstack([POINTS[:2] + 0.2, np.full((1, 3), np.nan)])
+    found = refine(
+        LogOfTheImage(), volume, starts, turned(3), SETTINGS, normalise=np.asarray, fill=-50, device=CPU
+    )
+    assert np.linalg.norm(found.positions[:2] - POINTS[:2], axis=1).max() < 0.03 * SETTINGS.spacing
+    assert np.isnan(found.positions[2]).all() and np.isnan(found.presences[2])

@@ -38,10 +38,11 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with splits, config.yaml and a run of six steps, all made by the commands."""
     folder = tmp_path_factory.mktemp("engine")
     write_dataset(folder / "data", 5, seed=3, settings=PhantomSettings(spacing=10.0, metal_fraction=0.0))
+    splits = folder / "splits/train.csv", folder / "splits/val.csv"
     for line in (
         ["masks", folder / "data/cases.csv", "--output", folder / "masks"],
         ["split", folder / "masks/cases.csv", "--output", folder / "splits"],
-        ["plan", folder / "splits/train.csv", folder / "splits/val.csv", "--output", folder / "config.yaml"],
+        ["plan", *splits, "--output", folder / "config.yaml", "--engine", "dense"],
         ["train", folder / "config.yaml", "--output", folder / "run", *SMALL],
     ):
         assert main([*map(str, line), "--quiet"]) == 0, line
@@ -71,7 +72,7 @@ def test_plan_stays_within_the_hours_given(run: Run, trained: Path) -> None:
     )
     assert finished.code == 0 and finished.json["reasons"]
     short = yaml.safe_load((trained / "short.yaml").read_text())["training"]["epochs"]
-    assert short == 1 < yaml.safe_load((trained / "config.yaml").read_text())["training"]["epochs"]
+    assert short == 2 < yaml.safe_load((trained / "config.yaml").read_text())["training"]["epochs"]
 
 
 def test_a_value_that_is_set_reaches_the_run(trained: Path) -> None:
@@ -153,6 +154,30 @@ def test_a_training_that_is_stopped_says_how_to_go_on(trained: Path, stop: str) 
     _, said = job.communicate(timeout=120)
     assert job.returncode == 130 and "Traceback" not in said, said
     assert said.splitlines()[-1] == "Stopped. The same command goes on from the end of the last epoch."
+
+
+def test_the_default_engine_trains_two_networks_into_one_bundle(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    splits = trained / "splits/train.csv", trained / "splits/val.csv"
+    config, model = trained / "default.yaml", trained / "default/model"
+    assert run("plan", *splits, "--output", config, "--quiet").code == 0
+    small = (
+        *("--set", "locate.channels=[8,8]", "--set", "locate.field=16", "--set", "refine.field=16"),
+        *("--set", "refine.channels=[8,8]", "--set", "refine.window=9", *SMALL[4:]),
+    )
+    for _ in range(2):
+        assert run("train", config, "--output", trained / "default", *small, "--quiet").code == 0
+    for stage in ("locate", "refine"):
+        assert pd.read_csv(trained / "default" / stage / "metrics.csv")["step"].tolist() == [3]
+        assert (trained / "default" / stage / "checkpoints/last.ckpt").is_file()
+    validated = pd.read_csv(trained / "default/validation.csv")
+    assert set(validated["cut"]) == {0, 1, 2} and validated["case"].nunique() == 1
+    assert run("bundle", "verify", model).code == 0
+    assert run("bundle", "show", model, "--json").json["engine"] == "locate-refine"
+    images = trained / "data/images"
+    finished = run("detect", images, "--model", model, "--output", tmp_path, "--json")
+    assert finished.code == 0 and len(finished.json["cases"]) == 5, finished.err
 
 
 def test_several_processes_train_one_model_and_one_speaks(trained: Path) -> None:

@@ -13,7 +13,7 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.volume import Volume, write_volume
-from LandmarkDetectionLib.training.config import TrainingConfig
+from LandmarkDetectionLib.training.dense.config import DenseConfig
 
 NAMES = ("bright", "dark", "far")
 
@@ -43,9 +43,9 @@ def write_small_split(folder: Path, name: str, cases: int, seed: int) -> Path:
 
 
 @pytest.fixture
-def a_config(tmp_path: Path) -> TrainingConfig:
+def a_config(tmp_path: Path) -> DenseConfig:
     """Three training cases, two validation cases, a V-Net of 8 channels, three epochs of four steps."""
-    return TrainingConfig.model_validate(
+    return DenseConfig.model_validate(
         {
             "version": 1,
             "name": "small",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities, with_motion
-from LandmarkDetectionLib.training.config import AugmentationSection
+from LandmarkDetectionLib.training.sections import AugmentationSection
 from LandmarkDetectionLib.training.spatial import SpatialTransform
 
 Array = NDArray[np.float64]

@@ -296,7 +296,7 @@ from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.cache import prepare_split
 from LandmarkDetectionLib.training.config import read_config
-from LandmarkDetectionLib.training.sampling import CropDataset
+from LandmarkDetectionLib.training.loop import train
 table = LandmarkTable.from_names(["nose", "chin", "ear"])
 preparation = Preparation(1.5, Normaliser("fixed", -1000, 1000))
 split = prepare_split(Path(sys.argv[1]), table, preparation, Path(sys.argv[2]))

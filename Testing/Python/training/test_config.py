@@ -12,7 +12,9 @@ from pydantic import BaseModel
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.detection.dense import DenseSettings
-from LandmarkDetectionLib.training.config import Section, TrainingConfig, read_config, write_config
+from LandmarkDetectionLib.training.config import CONFIGS, read_config, write_config
+from LandmarkDetectionLib.training.dense.config import DenseConfig
+from LandmarkDetectionLib.training.sections import Section
 
 BY_HAND = """\
 version: 1
@@ -63,6 +65,12 @@ def by_hand(tmp_path: Path) -> Path:
     path.parent.mkdir()
     path.write_text(BY_HAND, encoding="utf-8")
     return path
+
+
+def read_dense(path: Path, overrides: tuple[str, ...] = ()) -> DenseConfig:
+    config = read_config(path, overrides)
+    assert isinstance(config, DenseConfig)
+    return config
 
 
 def refusal(path: Path, *overrides: str) -> str:
@@ -117,7 +125,7 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_charac
 def test_any_name_path_and_number_survives(
     by_hand: Path, name: str, folder: str, number: float, seed: int
 ) -> None:
-    config = read_config(by_hand)
+    config = read_dense(by_hand)
     config = config.model_copy(
         update={
             "name": name,
@@ -131,7 +139,7 @@ def test_any_name_path_and_number_survives(
 
 
 def test_every_key_has_its_meaning_beside_it(by_hand: Path) -> None:
-    described = dict(fields(TrainingConfig))
+    described = {name: field for config in CONFIGS.values() for name, field in fields(config)}
     assert len(described) > 50
     assert not [name for name, field in described.items() if not field.description]
     write_config(read_config(by_hand), by_hand, header="why")
@@ -182,7 +190,7 @@ def test_a_file_from_an_editor_on_windows_is_read(by_hand: Path) -> None:
 
 
 def test_set_changes_a_value(by_hand: Path) -> None:
-    config = read_config(
+    config = read_dense(
         by_hand,
         (
             "training.epochs=3",
@@ -232,7 +240,7 @@ def test_set_changes_a_value(by_hand: Path) -> None:
         ("detection.uncertain", 0.6, "detection: uncertain (0.6) must not exceed threshold (0.5)"),
         ("detection.uncertain", 0.0, "'detection.uncertain' is 0.0"),
         ("version", 2, "'version' is 2"),
-        ("engine", "magic", "'engine' is 'magic'"),
+        ("engine", "magic", "the engine is 'magic'; write dense or locate-refine"),
         ("name", "", "'name' is ''"),
         ("name", 7, "'name' is 7"),
         ("data.train", None, "'data.train' is None"),
@@ -304,7 +312,7 @@ def test_what_the_configuration_allows_the_detector_takes(
         for key, value in (("threshold", threshold), ("uncertain", uncertain), ("overlap", overlap))
     )
     try:
-        detection = read_config(by_hand, chosen).detection
+        detection = read_dense(by_hand, chosen).detection
     except InputError:
         return
     DenseSettings(

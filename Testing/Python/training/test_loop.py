@@ -22,25 +22,26 @@ from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.model.bundle import load_bundle
 from LandmarkDetectionLib.training.checkpoints import summarise
-from LandmarkDetectionLib.training.config import TrainingConfig, read_config, write_config
+from LandmarkDetectionLib.training.config import read_config, write_config
+from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.loop import _processes, precision_of, train
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
 
 
-def changed(config: TrainingConfig, **sections: dict[str, Any]) -> TrainingConfig:
+def changed(config: DenseConfig, **sections: dict[str, Any]) -> DenseConfig:
     content = config.model_dump()
     for section, values in sections.items():
         content[section] |= values
-    return TrainingConfig.model_validate(content)
+    return DenseConfig.model_validate(content)
 
 
 def same_weights(one: Path, other: Path) -> bool:
     return (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
 
 
-def test_a_run_leaves_all_that_was_promised(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_a_run_leaves_all_that_was_promised(a_config: DenseConfig, tmp_path: Path) -> None:
     bundle = train(a_config, tmp_path / "run", device=CPU)
     assert read_config(tmp_path / "run" / "config.yaml") == a_config
     assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
@@ -54,7 +55,7 @@ def test_a_run_leaves_all_that_was_promised(a_config: TrainingConfig, tmp_path: 
     assert np.isfinite(description.mean_shape).all()
 
 
-def test_the_bundle_detects_in_a_scan(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_the_bundle_detects_in_a_scan(a_config: DenseConfig, tmp_path: Path) -> None:
     detector = load_detector(train(a_config, tmp_path / "run", device=CPU), CPU)
     told: list[tuple[str, float]] = []
     detections = detector.detect(
@@ -64,7 +65,7 @@ def test_the_bundle_detects_in_a_scan(a_config: TrainingConfig, tmp_path: Path) 
     assert told[-1] == ("detect", 1.0)
 
 
-def test_training_teaches(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_training_teaches(a_config: DenseConfig, tmp_path: Path) -> None:
     config = changed(a_config, training={"epochs": 6, "steps_per_epoch": 30, "validate_every": 6})
     train(config, tmp_path / "run", device=CPU)
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv").iloc[-1]
@@ -73,7 +74,7 @@ def test_training_teaches(a_config: TrainingConfig, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_whoever_prepares_the_crops(
-    a_config: TrainingConfig, tmp_path: Path
+    a_config: DenseConfig, tmp_path: Path
 ) -> None:
     one = train(a_config, tmp_path / "one", device=CPU)
     two = train(changed(a_config, training={"workers": 2}), tmp_path / "two", device=CPU)
@@ -83,7 +84,7 @@ def test_the_same_seed_gives_the_same_weights_whoever_prepares_the_crops(
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(
-    a_config: TrainingConfig, tmp_path: Path
+    a_config: DenseConfig, tmp_path: Path
 ) -> None:
     config = changed(a_config, training={"epochs": 5})
     write_config(config, tmp_path / "config.yaml", header="")
@@ -125,13 +126,13 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
     )
 
 
-def test_a_finished_run_started_again_keeps_its_model(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_a_finished_run_started_again_keeps_its_model(a_config: DenseConfig, tmp_path: Path) -> None:
     first = train(a_config, tmp_path / "run", device=CPU)
     weights = (first / "weights.safetensors").read_bytes()
     assert (train(a_config, tmp_path / "run", device=CPU) / "weights.safetensors").read_bytes() == weights
 
 
-def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: DenseConfig, tmp_path: Path) -> None:
     config = changed(a_config, training={"epochs": 40, "learning_rate": 1e-9, "patience": 2, "ema": 0})
     train(config, tmp_path / "run", device=CPU)
     rows = len(pd.read_csv(tmp_path / "run" / "metrics.csv"))
@@ -141,7 +142,7 @@ def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: TrainingCo
 
 
 def test_another_configuration_in_the_same_run_folder_is_refused(
-    a_config: TrainingConfig, tmp_path: Path
+    a_config: DenseConfig, tmp_path: Path
 ) -> None:
     train(a_config, tmp_path / "run", device=CPU)
     with pytest.raises(InputError, match="another configuration"):
@@ -149,7 +150,7 @@ def test_another_configuration_in_the_same_run_folder_is_refused(
 
 
 def test_a_run_whose_landmarks_have_been_corrected_since_is_refused(
-    a_config: TrainingConfig, tmp_path: Path
+    a_config: DenseConfig, tmp_path: Path
 ) -> None:
     train(a_config, tmp_path / "run", device=CPU)
     corrected = read_landmarks(tmp_path / "train0.mrk.json")
@@ -158,13 +159,13 @@ def test_a_run_whose_landmarks_have_been_corrected_since_is_refused(
         train(a_config, tmp_path / "run", device=CPU)
 
 
-def test_a_run_that_was_refused_leaves_its_folder_free(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_a_run_that_was_refused_leaves_its_folder_free(a_config: DenseConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fp16"):
         train(changed(a_config, training={"precision": "fp16"}), tmp_path / "run", device=CPU)
     assert train(changed(a_config, training={"epochs": 1}), tmp_path / "run", device=CPU).is_dir()
 
 
-def test_validation_cases_without_landmarks_are_refused(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_validation_cases_without_landmarks_are_refused(a_config: DenseConfig, tmp_path: Path) -> None:
     for path in tmp_path.glob("val*.mrk.json"):
         landmarks = read_landmarks(path)
         write_landmarks(LandmarkSet(landmarks.names, landmarks.positions * np.nan), path)
@@ -172,7 +173,7 @@ def test_validation_cases_without_landmarks_are_refused(a_config: TrainingConfig
         train(a_config, tmp_path / "run", device=CPU)
 
 
-def test_two_landmarks_make_a_model(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_two_landmarks_make_a_model(a_config: DenseConfig, tmp_path: Path) -> None:
     for path in tmp_path.glob("*.mrk.json"):
         landmarks = read_landmarks(path)
         write_landmarks(LandmarkSet(landmarks.names[:2], landmarks.positions[:2]), path)
@@ -182,7 +183,7 @@ def test_two_landmarks_make_a_model(a_config: TrainingConfig, tmp_path: Path) ->
 
 
 def test_a_model_that_finds_nothing_yet_has_a_description_in_plain_json(
-    a_config: TrainingConfig, tmp_path: Path
+    a_config: DenseConfig, tmp_path: Path
 ) -> None:
     strict = changed(a_config, training={"epochs": 1}, detection={"threshold": 0.999, "uncertain": 0.999})
     bundle = train(strict, tmp_path / "run", device=CPU)
@@ -222,9 +223,7 @@ def test_tasks_that_slurm_does_not_count_by_node_are_refused(
         _processes()
 
 
-def test_a_landmark_that_no_training_case_speaks_of_is_refused(
-    a_config: TrainingConfig, tmp_path: Path
-) -> None:
+def test_a_landmark_that_no_training_case_speaks_of_is_refused(a_config: DenseConfig, tmp_path: Path) -> None:
     for path in tmp_path.glob("train*.mrk.json"):
         landmarks = read_landmarks(path)
         write_landmarks(LandmarkSet(landmarks.names[:2], landmarks.positions[:2]), path)
@@ -233,7 +232,7 @@ def test_a_landmark_that_no_training_case_speaks_of_is_refused(
         train(a_config, tmp_path / "run", device=CPU)
 
 
-def test_a_fold_validates_on_what_it_does_not_train_on(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_a_fold_validates_on_what_it_does_not_train_on(a_config: DenseConfig, tmp_path: Path) -> None:
     facts = []
     for number in (1, 2):
         config = changed(a_config, data={"fold": f"{number}/2"}, training={"epochs": 1})
@@ -242,7 +241,7 @@ def test_a_fold_validates_on_what_it_does_not_train_on(a_config: TrainingConfig,
     assert sum(fact["validation_cases"] for fact in facts) == 5
 
 
-def test_two_accumulated_batches_make_one_step(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_two_accumulated_batches_make_one_step(a_config: DenseConfig, tmp_path: Path) -> None:
     once = {"epochs": 1, "steps_per_epoch": 3, "batch": 1}
     twice = train(changed(a_config, training=once | {"accumulate": 2}), tmp_path / "twice", device=CPU)
     plain = train(changed(a_config, training=once), tmp_path / "plain", device=CPU)
@@ -250,7 +249,7 @@ def test_two_accumulated_batches_make_one_step(a_config: TrainingConfig, tmp_pat
     assert not same_weights(twice, plain)
 
 
-def test_half_precision_on_a_cpu_is_refused(a_config: TrainingConfig) -> None:
+def test_half_precision_on_a_cpu_is_refused(a_config: DenseConfig) -> None:
     with pytest.raises(InputError, match=r"training\.precision is fp16"):
         precision_of(changed(a_config, training={"precision": "fp16"}), CPU)
     assert precision_of(changed(a_config, training={"precision": "off"}), CPU) == "32-true"
@@ -267,7 +266,7 @@ def test_summary_counts_a_missed_landmark_as_the_cap() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, the test below does it for real")
 def test_checkpoints_with_the_tensors_of_a_gpu_go_on_where_there_is_none(
-    a_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    a_config: DenseConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file of a GPU differs in one thing: every tensor is marked to belong on `cuda:0`."""
     with monkeypatch.context() as gpu:
@@ -281,7 +280,7 @@ def test_checkpoints_with_the_tensors_of_a_gpu_go_on_where_there_is_none(
 
 
 @pytest.mark.gpu
-def test_checkpoints_and_bundles_pass_between_gpu_and_cpu(a_config: TrainingConfig, tmp_path: Path) -> None:
+def test_checkpoints_and_bundles_pass_between_gpu_and_cpu(a_config: DenseConfig, tmp_path: Path) -> None:
     gpu = torch.device("cuda:0")
     short = changed(a_config, training={"epochs": 1})
     for made, used in ((gpu, CPU), (CPU, gpu)):

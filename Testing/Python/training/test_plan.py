@@ -17,21 +17,31 @@ from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, write_volume
-from LandmarkDetectionLib.training.config import NetworkSection, read_config, write_config
-from LandmarkDetectionLib.training.plan import (
+from LandmarkDetectionLib.training.budget import choose_epochs
+from LandmarkDetectionLib.training.config import read_config, write_config
+from LandmarkDetectionLib.training.dense.config import DenseConfig, NetworkSection
+from LandmarkDetectionLib.training.dense.plan import (
     NETWORK,
     SMALL_NETWORK,
-    CaseMeasures,
-    Design,
-    Plan,
-    _choose_epochs,
-    _choose_rotation,
-    _count_crops,
+    choose_augmentation,
     choose_network,
-    design_for,
-    make_plan,
+    choose_sampling,
+    count_crops,
+    measure_dense_step,
+)
+from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.locate_refine.plan import (
+    choose_locate,
+    choose_refine,
+    measure_refine_step,
+)
+from LandmarkDetectionLib.training.plan import Plan, make_plan
+from LandmarkDetectionLib.training.survey import (
+    CaseMeasures,
+    Survey,
+    _choose_rotation,
     measure_case,
-    measure_step,
+    survey_of,
 )
 
 Array = NDArray[np.float64]
@@ -89,106 +99,107 @@ def measured(
     return [replace(measures, **{"positions": points, **changes}) for points in heads(length)]
 
 
-def design(measures: Sequence[CaseMeasures], names: Sequence[str] = NUMBERED) -> Design:
-    return design_for(measures, LandmarkTable.from_names(names), WHERE)
+def survey(measures: Sequence[CaseMeasures], names: Sequence[str] = NUMBERED) -> Survey:
+    return survey_of(measures, LandmarkTable.from_names(names), WHERE)
 
 
-def all_in_proportion(made: Design) -> None:
-    """What holds at any size: radii, crops and warps in voxels of the grid."""
+def all_in_proportion(made: Survey) -> None:
+    """What holds at any size: crops, fields and warps in voxels of the grid."""
     spacing = made.image.spacing
-    assert made.target.positive == pytest.approx(2 * spacing, rel=0.01)
-    assert made.target.negative == pytest.approx(3 * spacing, rel=0.01)
-    assert made.augmentation.elastic_spacing == pytest.approx(16 * spacing, rel=0.01)
-    assert made.augmentation.elastic_amplitude == pytest.approx(3 * spacing, rel=0.01)
-    assert all(size % 16 == 0 and 16 <= size <= 64 for size in made.sampling.crop)
+    augmentation = choose_augmentation(made)
+    assert augmentation.elastic_spacing == pytest.approx(16 * spacing, rel=0.01)
+    assert augmentation.elastic_amplitude == pytest.approx(3 * spacing, rel=0.01)
+    assert all(size % 16 == 0 and 16 <= size <= 64 for size in choose_sampling(made).crop)
+    locate, refine = choose_locate(made), choose_refine(made)
+    assert locate.spacing >= refine.spacing >= spacing
+    assert locate.spacing * locate.field >= 1.2 * made.span
+    assert refine.window * refine.spacing >= 6 * refine.deviation
 
 
 def test_a_mouse_skull_keeps_its_voxels() -> None:
-    made = design(measured(22, 0.2))
+    made = survey(measured(22, 0.2))
     assert made.image.spacing == 0.2
-    assert made.sampling.crop == (64, 64, 64)
-    assert made.target.positive == 0.4
+    assert choose_sampling(made).crop == (64, 64, 64)
     all_in_proportion(made)
 
 
 @pytest.mark.parametrize("spacing", [0.5, 1.0])
 def test_a_human_head_gets_a_grid_of_a_millimetre_or_so(spacing: float) -> None:
-    made = design(measured(250, spacing))
+    made = survey(measured(250, spacing))
     assert 1.0 <= made.image.spacing <= 1.8
-    assert made.sampling.crop == (64, 64, 64)
-    assert 2 <= made.target.positive <= 3.6
+    assert choose_sampling(made).crop == (64, 64, 64)
     all_in_proportion(made)
 
 
 def test_the_grid_follows_the_head_and_not_the_field_of_view() -> None:
-    close = design(measured(22, 0.2))
-    wide = design(measured(22, 0.2, extent=400))
+    close = survey(measured(22, 0.2))
+    wide = survey(measured(22, 0.2, extent=400))
     assert wide.image == close.image
 
 
 def test_a_very_fine_scan_gets_no_more_voxels_than_help() -> None:
-    made = design(measured(22, 0.02))
+    made = survey(measured(22, 0.02))
     assert 0.1 <= made.image.spacing <= 0.15
-    assert "160 voxels" in made.reasons[0]
+    assert "160 voxels" in made.reasons[1]
     all_in_proportion(made)
 
 
 def test_a_coarse_scan_is_not_made_finer() -> None:
-    made = design(measured(250, 3.0))
+    made = survey(measured(250, 3.0))
     assert made.image.spacing == 3.0
     all_in_proportion(made)
 
 
 def test_thick_slices_give_cubic_voxels_of_the_same_volume() -> None:
-    assert design(measured(100, (0.5, 0.5, 4.0))).image.spacing == pytest.approx(1.0)
+    assert survey(measured(100, (0.5, 0.5, 4.0))).image.spacing == pytest.approx(1.0)
 
 
 def test_an_odd_spacing_is_kept_to_the_digit_so_that_no_scan_is_resampled() -> None:
-    assert design(measured(22, 0.140625)).image.spacing == 0.140625
+    assert survey(measured(22, 0.140625)).image.spacing == 0.140625
 
 
 @pytest.mark.parametrize(("voxels", "edge"), [(10, 16), (40, 48), (64, 64), (90, 64)])
 def test_a_crop_is_no_larger_than_the_scans(voxels: int, edge: int) -> None:
-    assert design(measured(5, 0.5, extent=0.5 * voxels)).sampling.crop == (edge, edge, edge)
+    assert choose_sampling(survey(measured(5, 0.5, extent=0.5 * voxels))).crop == (edge, edge, edge)
 
 
 @pytest.mark.parametrize("lowest", [-1024.0, -1000.0, -3024.0])
 def test_hounsfield_units_give_a_fixed_window_around_the_landmarks(lowest: float) -> None:
-    made = design(measured(250, 1, lowest=lowest, percentiles=(-980.0, 1843.4)))
+    made = survey(measured(250, 1, lowest=lowest, percentiles=(-980.0, 1843.4)))
     assert (made.image.normaliser, made.image.low, made.image.high) == ("fixed", -980, 1843)
 
 
 @pytest.mark.parametrize("lowest", [0.0, -40.0])
 def test_other_units_give_percentiles_of_each_scan(lowest: float) -> None:
-    made = design(measured(250, 1, lowest=lowest))
+    made = survey(measured(250, 1, lowest=lowest))
     assert (made.image.normaliser, made.image.low, made.image.high) == ("adaptive", 0.5, 99.5)
 
 
 def test_one_scan_in_other_units_is_enough_for_percentiles() -> None:
     measures = measured(250, 1, lowest=-1000.0, percentiles=(-900.0, 1500.0))
-    assert design([*measures, replace(measures[0], lowest=0.0)]).image.normaliser == "adaptive"
+    assert survey([*measures, replace(measures[0], lowest=0.0)]).image.normaliser == "adaptive"
 
 
 def test_hounsfield_units_without_contrast_do_not_make_an_empty_window() -> None:
-    flat = design(measured(250, 1, lowest=-1000.0, percentiles=(-1000.0, -999.8)))
+    flat = survey(measured(250, 1, lowest=-1000.0, percentiles=(-1000.0, -999.8)))
     assert flat.image.low < flat.image.high
 
 
-def posed(degrees: float, **changes: Any) -> Design:
+def posed(degrees: float, **changes: Any) -> Survey:
     base = measured(22, 0.2)
-    return design(
+    return survey(
         [replace(m, positions=p, **changes) for m, p in zip(base, heads(22, degrees=degrees), strict=True)]
     )
 
 
 @pytest.mark.parametrize(("degrees", "rotation"), [(0, 15), (8, 15), (20, 20), (29.5, 30)])
 def test_heads_in_one_pose_are_turned_a_little(degrees: float, rotation: float) -> None:
-    assert posed(degrees).augmentation.rotation == pytest.approx(rotation, abs=1)
+    assert posed(degrees).rotation == pytest.approx(rotation, abs=1)
 
 
 @pytest.mark.parametrize("degrees", [40, 90, 175])
 def test_heads_in_any_pose_are_turned_all_round(degrees: float) -> None:
-    assert posed(degrees).augmentation.rotation == 180
+    assert posed(degrees).rotation == 180
 
 
 def test_one_wrong_landmark_does_not_look_like_a_pose() -> None:
@@ -206,8 +217,8 @@ def _shapes(measures: Sequence[CaseMeasures]) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("names", [SIDED, NUMBERED])
 def test_a_symmetric_head_is_mirrored_with_its_pairs(names: Sequence[str]) -> None:
-    made = design(measured(22, 0.2), names)
-    assert made.augmentation.mirror == 0.5
+    made = survey(measured(22, 0.2), names)
+    assert made.mirrors
     assert made.table.mirrored_order == [1, 0, 3, 2, 4, 5, 6, 7]
     assert made.table.names == tuple(names)
 
@@ -216,8 +227,8 @@ def test_one_pair_with_sides_in_its_names_is_enough() -> None:
     names = ("eye_L", "eye_R", *NUMBERED[2:])
     rows = [0, 1, 4, 5, 6, 7]
     measures = [replace(m, positions=m.positions[rows]) for m in measured(22, 0.2)]
-    made = design(measures, [names[row] for row in rows])
-    assert made.augmentation.mirror == 0.5
+    made = survey(measures, [names[row] for row in rows])
+    assert made.mirrors
     assert made.table.mirrored_order == [1, 0, 2, 3, 4, 5]
 
 
@@ -228,7 +239,7 @@ def test_points_without_symmetry_are_hardly_ever_mirrored(count: int) -> None:
         lopsided = np.random.default_rng(seed).uniform(-0.5, 0.5, (count, 3))
         base = measured(22, 0.2)[0]
         measures = [replace(base, positions=points) for points in heads(22, shape=lopsided, count=3)]
-        mirrored.append(design(measures, [f"L{row}" for row in range(count)]).augmentation.mirror > 0)
+        mirrored.append(survey(measures, [f"L{row}" for row in range(count)]).mirrors)
     assert sum(mirrored) <= 1
 
 
@@ -239,28 +250,28 @@ def test_pairs_that_a_person_gave_are_kept() -> None:
             for label, name in enumerate(NUMBERED, start=1)
         )
     )
-    made = design_for(measured(22, 0.2), given, WHERE)
+    made = survey_of(measured(22, 0.2), given, WHERE)
     assert made.table == given
-    assert made.augmentation.mirror == 0.5
+    assert made.mirrors
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_few_landmarks_are_enough(count: int) -> None:
     measures = [replace(m, positions=m.positions[:count]) for m in measured(22, 0.2)]
-    made = design(measures, NUMBERED[:count])
-    assert made.augmentation.mirror == 0
-    assert 15 <= made.augmentation.rotation <= 30
+    made = survey(measures, NUMBERED[:count])
+    assert not made.mirrors
+    assert 15 <= made.rotation <= 30
     all_in_proportion(made)
 
 
 def test_landmarks_that_are_absent_here_and_there_change_nothing() -> None:
     measures = measured(22, 0.2)
-    expected = design(measures)
+    expected = survey(measures)
     for row, measure in enumerate(measures):
         points = measure.positions.copy()
         points[row] = np.nan
         measures[row] = replace(measure, positions=points)
-    made = design(measures)
+    made = survey(measures)
     assert made.image.spacing == expected.image.spacing
     assert made.table == expected.table
 
@@ -268,30 +279,30 @@ def test_landmarks_that_are_absent_here_and_there_change_nothing() -> None:
 def test_no_landmark_at_all_is_said() -> None:
     nothing = [replace(m, positions=np.full((8, 3), np.nan)) for m in measured(22, 0.2)]
     with pytest.raises(InputError, match=r"train.csv: no case has a landmark"):
-        design(nothing)
+        survey(nothing)
 
 
 def test_every_choice_is_explained() -> None:
-    reasons = "\n".join(design(measured(250, 0.5, lowest=-1000.0, percentiles=(-900.0, 1500.0))).reasons)
+    reasons = "\n".join(survey(measured(250, 0.5, lowest=-1000.0, percentiles=(-900.0, 1500.0))).reasons)
     for key in ("image.spacing", "image.normaliser", "augmentation.rotation", "augmentation.mirror"):
         assert key in reasons
 
 
 def test_a_gpu_more_cases_and_any_pose_mean_more_crops() -> None:
     gpu = torch.device("cuda")
-    assert _count_crops(5, any_pose=False, device=CPU) == 2000, "2000 crops at least"
-    assert _count_crops(30, any_pose=False, device=CPU) == 6000
-    assert _count_crops(30, any_pose=True, device=CPU) == 12_000
-    assert _count_crops(30, any_pose=False, device=gpu) == 30_000
-    assert _count_crops(10_000, any_pose=False, device=CPU) == 20_000
+    assert count_crops(5, any_pose=False, device=CPU) == 2000, "2000 crops at least"
+    assert count_crops(30, any_pose=False, device=CPU) == 6000
+    assert count_crops(30, any_pose=True, device=CPU) == 12_000
+    assert count_crops(30, any_pose=False, device=gpu) == 30_000
+    assert count_crops(10_000, any_pose=False, device=CPU) == 20_000
 
 
 def test_a_limit_of_hours_means_fewer_epochs() -> None:
-    assert _choose_epochs(2250, seconds=1.0, hours=None) == 45
-    assert _choose_epochs(2250, seconds=1.0, hours=0.5) == 36
-    assert _choose_epochs(2250, seconds=2.0, hours=0.5) == 18
-    assert _choose_epochs(2250, seconds=1.0, hours=9.0) == 45
-    assert _choose_epochs(2250, seconds=1.0, hours=0.0) == 1
+    assert choose_epochs(2250, seconds=1.0, hours=None) == 45
+    assert choose_epochs(2250, seconds=1.0, hours=0.5) == 36
+    assert choose_epochs(2250, seconds=2.0, hours=0.5) == 18
+    assert choose_epochs(2250, seconds=1.0, hours=9.0) == 45
+    assert choose_epochs(2250, seconds=1.0, hours=0.0) == 1
 
 
 def test_little_time_gets_the_small_network() -> None:
@@ -307,7 +318,7 @@ def test_little_time_gets_the_small_network() -> None:
 
 def test_a_step_is_measured() -> None:
     small = NetworkSection(channels=(2, 2, 2), blocks=(1, 1, 1, 1), groups=1)
-    batch, seconds = measure_step(small, 3, (16, 20, 24), CPU)
+    batch, seconds = measure_dense_step(small, 3, (16, 20, 24), CPU)
     assert batch == 2
     assert 0 < seconds < 10
 
@@ -330,14 +341,14 @@ def write_data(
         voxels[3:-3, 3:-3, 3:-3] = rng.uniform(20, 200, (10, 10, 10))
         image, landmarks = folder / f"case{number}.nii.gz", folder / f"case{number}.mrk.json"
         write_volume(Volume(voxels.astype(kind), frame), image)
-        write_landmarks(LandmarkSet(names, points), landmarks)
+        write_landmarks(LandmarkSet(names, points[: len(names)]), landmarks)
         rows.append(Case(f"case{number}", image, landmarks))
     write_split(rows, folder / "train.csv")
     return folder / "train.csv"
 
 
 def planned(train: Path, output: Path, **changes: Any) -> Plan:
-    options = {"name": "head", "device": CPU, "hours": None, "seed": 5, **changes}
+    options = {"engine": "dense", "name": "head", "device": CPU, "hours": None, "seed": 5, **changes}
     return make_plan(train, options.pop("val", None), output, **options)
 
 
@@ -351,8 +362,11 @@ def test_the_plan_of_a_data_set_is_a_whole_configuration(tmp_path: Path) -> None
 
     plan = planned(train, tmp_path / "config.yaml", val=train, progress=progress)
     assert seen == ["case0", "case1", "case2", "case3"]
+    assert isinstance(plan.config, DenseConfig)
     assert plan.config.name == "head"
     assert plan.config.network == NETWORK
+    assert plan.config.target.positive == 3.0
+    assert plan.config.target.negative == 4.5
     assert plan.config.image.spacing == 1.5
     assert plan.config.sampling.crop == (16, 16, 16)
     assert plan.config.image.normaliser == "adaptive"
@@ -371,12 +385,52 @@ def test_the_plan_of_a_data_set_is_a_whole_configuration(tmp_path: Path) -> None
     assert read.model_copy(update={"data": plan.config.data}) == plan.config
 
 
+def test_the_plan_of_locate_and_refine_is_a_whole_configuration(tmp_path: Path) -> None:
+    plan = planned(write_data(tmp_path / "data"), tmp_path / "config.yaml", engine="locate-refine")
+    config = plan.config
+    assert isinstance(config, LocateRefineConfig)
+    assert config.locate.augmentation.rotation == 180, "any pose, whatever the poses of the cases"
+    assert config.refine.augmentation.mirror == config.locate.augmentation.mirror == 0.5
+    assert 1 <= config.locate_epochs < config.training.epochs
+    for key in ("locate.spacing", "refine.spacing", "refine.deviation", "training:"):
+        assert any(key in reason for reason in plan.reasons)
+    write_config(config, tmp_path / "config.yaml", header="\n".join(plan.reasons))
+    read = read_config(tmp_path / "config.yaml")
+    assert read.model_copy(update={"data": config.data}) == config
+
+
+def test_the_engine_is_chosen_by_the_number_of_landmarks(tmp_path: Path) -> None:
+    many = planned(write_data(tmp_path / "many"), tmp_path / "config.yaml", engine=None)
+    assert many.config.engine == "locate-refine"
+    few = write_data(tmp_path / "few", names=SIDED[:3])
+    plan = planned(few, tmp_path / "config.yaml", engine=None)
+    assert plan.config.engine == "dense" and "3 landmarks" in plan.reasons[0]
+    with pytest.raises(InputError, match="3 landmarks are too few for the engine locate-refine"):
+        planned(few, tmp_path / "config.yaml", engine="locate-refine")
+
+
+def test_landmarks_that_vary_more_are_sought_in_wider_windows() -> None:
+    rng = np.random.default_rng(1)
+    steady = measured(22, 0.2)
+    loose = [replace(measure, positions=measure.positions + rng.normal(0, 0.5, (8, 3))) for measure in steady]
+    tight, wide = choose_refine(survey(steady)), choose_refine(survey(loose))
+    assert tight.deviation == pytest.approx(tight.spacing)
+    assert wide.deviation == pytest.approx(1.4 * 0.5, rel=0.3)
+    assert wide.window > tight.window
+
+
+def test_a_step_of_refine_is_measured() -> None:
+    batch, seconds = measure_refine_step(choose_refine(survey(measured(22, 0.2))), 8, CPU)
+    assert batch == 8
+    assert 0 < seconds < 30
+
+
 @pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
 def test_a_ct_is_known_by_its_air_however_it_is_stored(tmp_path: Path, kind: type) -> None:
     train = write_data(tmp_path, kind=kind, air=-1000)
     cases = read_split(train, supervised=True)
     table = LandmarkTable.from_names(SIDED)
-    made = design_for([measure_case(case, table) for case in cases], table, WHERE)
+    made = survey_of([measure_case(case, table) for case in cases], table, WHERE)
     assert made.image.normaliser == "fixed"
     assert -1000 <= made.image.low < made.image.high <= 200
 

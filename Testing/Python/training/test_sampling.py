@@ -19,8 +19,9 @@ from LandmarkDetectionLib.data.masks import mask_centres
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, resample
 from LandmarkDetectionLib.training.cache import PreparedCase
-from LandmarkDetectionLib.training.config import TrainingConfig
-from LandmarkDetectionLib.training.sampling import CropDataset, EpochSampler, symmetry_plane
+from LandmarkDetectionLib.training.dense.config import DenseConfig
+from LandmarkDetectionLib.training.dense.crops import CropDataset
+from LandmarkDetectionLib.training.sampling import EpochSampler, symmetry_plane
 
 Array = NDArray[np.float64]
 FindBlob = Callable[[NDArray[np.float32]], Array]
@@ -38,7 +39,7 @@ PAIRED = LandmarkTable(
 )
 
 
-def make_config(**changes: dict[str, Any]) -> TrainingConfig:
+def make_config(**changes: dict[str, Any]) -> DenseConfig:
     """No augmentation, every crop on a landmark; `changes` by section."""
     sections: dict[str, dict[str, Any]] = {
         "data": {"train": "train.csv", "val": None, "landmarks": None, "cache": "cache"},
@@ -80,7 +81,7 @@ def make_config(**changes: dict[str, Any]) -> TrainingConfig:
         "detection": {"threshold": 0.5, "uncertain": 0.2, "overlap": 0.25},
     }
     merged = {name: {**section, **changes.get(name, {})} for name, section in sections.items()}
-    return TrainingConfig.model_validate({"version": 1, "name": "test", "engine": "dense", **merged})
+    return DenseConfig.model_validate({"version": 1, "name": "test", "engine": "dense", **merged})
 
 
 def frame_of(seed: int) -> Frame:
@@ -148,7 +149,7 @@ def touches_the_edge(mask: NDArray[np.bool_], margin: int) -> bool:
     return bool(inner.sum() < mask.sum())
 
 
-def places_shown(folder: Path, frame: Frame, positions: Array, config: TrainingConfig, number: int) -> Array:
+def places_shown(folder: Path, frame: Frame, positions: Array, config: DenseConfig, number: int) -> Array:
     """The world position that each voxel of a sample without a warp shows, (z, y, x, 3).
 
     They are read off the middle of samples of three scans whose intensities are the world coordinates.

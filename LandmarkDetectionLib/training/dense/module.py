@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 from LandmarkDetectionLib.detection.dense import DenseSettings, find_landmarks
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
-from LandmarkDetectionLib.training.averaging import AveragedTraining, Schedule
+from LandmarkDetectionLib.training.averaging import AveragedTraining
 from LandmarkDetectionLib.training.cache import PreparedCase
-from LandmarkDetectionLib.training.config import TrainingConfig
+from LandmarkDetectionLib.training.dense.config import DenseConfig
 
 
 class DenseTraining(AveragedTraining):
@@ -27,11 +26,11 @@ class DenseTraining(AveragedTraining):
         validation: cases for validation; may be empty.
     """
 
-    def __init__(self, config: TrainingConfig, landmarks: int, validation: Sequence[PreparedCase]) -> None:
-        super().__init__(VNet(network_settings(config, landmarks)), schedule_of(config))
+    def __init__(self, config: DenseConfig, landmarks: int, validation: Sequence[PreparedCase]) -> None:
+        network = VNet(network_settings(config, landmarks))
+        super().__init__(network, config.training, config.training.epochs, validation)
         self.config = config
         self.landmarks = landmarks
-        self.validation = validation
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
         image, classes, known = batch
@@ -47,13 +46,12 @@ class DenseTraining(AveragedTraining):
         return loss
 
     def landmark_errors(self) -> NDArray[np.float64]:
-        """Distances in mm, (validation cases, landmarks); NaN where absent, infinite where missed."""
         network = self.best_network.eval()
         errors = np.full((len(self.validation), self.landmarks), np.nan)
         for row, case in enumerate(self.validation):
             peaks = find_landmarks(
                 network,
-                _in_float32(case),
+                case.whole_volume(),
                 detection_settings(self.config),
                 self.landmarks,
                 device=self.device,
@@ -65,20 +63,7 @@ class DenseTraining(AveragedTraining):
         return errors
 
 
-def schedule_of(config: TrainingConfig) -> Schedule:
-    """The schedule of a configuration."""
-    training = config.training
-    return Schedule(
-        steps=training.epochs * training.steps_per_epoch,
-        learning_rate=training.learning_rate,
-        warmup=training.warmup,
-        weight_decay=training.weight_decay,
-        accumulate=training.accumulate,
-        ema=training.ema,
-    )
-
-
-def network_settings(config: TrainingConfig, landmarks: int) -> VNetSettings:
+def network_settings(config: DenseConfig, landmarks: int) -> VNetSettings:
     """The V-Net of a configuration."""
     network = config.network
     return VNetSettings(
@@ -86,7 +71,7 @@ def network_settings(config: TrainingConfig, landmarks: int) -> VNetSettings:
     )
 
 
-def detection_settings(config: TrainingConfig) -> DenseSettings:
+def detection_settings(config: DenseConfig) -> DenseSettings:
     """The engine's settings: windows as large as the crops that the network was trained on."""
     return DenseSettings(
         window=config.sampling.crop,
@@ -95,10 +80,3 @@ def detection_settings(config: TrainingConfig) -> DenseSettings:
         uncertain=config.detection.uncertain,
         padding=config.sampling.padding,
     )
-
-
-def _in_float32(case: PreparedCase) -> Any:
-    from LandmarkDetectionLib.data.volume import Volume
-
-    volume = case.volume()
-    return Volume(voxels=np.asarray(volume.voxels, dtype=np.float32), frame=volume.frame)

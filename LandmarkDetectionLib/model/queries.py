@@ -1,0 +1,105 @@
+"""What asks a U-Net's features for landmarks: each landmark is a small code of its own.
+
+The features are computed once for all landmarks. Asking for one more costs a product with its code, so time
+and memory hardly grow with their number.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from LandmarkDetectionLib.model.unet import UNet, UNetSettings
+
+
+class LocateNetwork(nn.Module):
+    """Heat maps of landmarks over a whole field.
+
+    Args:
+        settings: of the U-Net.
+        landmarks: how many it can be asked for.
+    """
+
+    def __init__(self, settings: UNetSettings, landmarks: int) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.channels[0]
+        self.features = UNet(settings)
+        self.codes = nn.Parameter(torch.randn(landmarks, width) / width**0.5)
+
+    def heat(self, features: Tensor, landmarks: Tensor) -> Tensor:
+        """Logarithms of heat (B, N, Z, Y, X), up to a constant, of N landmarks (rows) in features."""
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.einsum("bczyx,nc->bnzyx", features.float(), self.codes[landmarks])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The heat of all landmarks in images (B, 1, Z, Y, X)."""
+        return self.heat(self.features(image), torch.arange(len(self.codes), device=image.device))
+
+
+class RefineNetwork(nn.Module):
+    """Heat and presence of landmarks in small windows around where each is expected.
+
+    Args:
+        settings: of the U-Net.
+        landmarks: how many it can be asked for.
+        deviation: how far a landmark lies from where it is expected, cells along one axis (standard
+            deviation); what the network assumes of every landmark until it has learnt better.
+    """
+
+    def __init__(self, settings: UNetSettings, landmarks: int, deviation: float = 1.0) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.channels[0]
+        self.features = UNet(settings)
+        self.codes = nn.Parameter(torch.randn(landmarks, width) / width**0.5)
+        self.log_deviations = nn.Parameter(torch.full((landmarks,), deviation).log())
+        self.mix = nn.Linear(width, width)
+        self.presence = nn.Embedding(landmarks, width + 1)
+        nn.init.normal_(self.presence.weight, std=width**-0.5)
+
+    def ask(self, windows: Tensor, landmarks: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """What the features in windows say of one landmark each.
+
+        Args:
+            windows: (N, C, Z, Y, X) features.
+            landmarks: (N,) rows.
+            offsets: (N, 3) where each landmark is expected, cells x, y, z from the window's middle.
+
+        Returns:
+            Logarithms of heat (N, Z, Y, X), up to a constant, and logits of presence (N,).
+        """
+        with torch.autocast(windows.device.type, enabled=False):
+            windows = windows.float()
+            heat = torch.einsum("nczyx,nc->nzyx", windows, self.codes[landmarks])
+            heat = heat + self._expectation(windows.shape[2:], landmarks, offsets)
+            share = torch.softmax(heat.flatten(1), dim=1)
+            there = torch.einsum("ncv,nv->nc", windows.flatten(2), share)
+            weights = self.presence(landmarks)
+            logits = (torch.relu(self.mix(there)) * weights[:, :-1]).sum(dim=1) + weights[:, -1]
+        return heat, logits
+
+    def _expectation(self, shape: torch.Size, landmarks: Tensor, offsets: Tensor) -> Tensor:
+        """Logarithm of a Gaussian around where each landmark is expected, (N, Z, Y, X)."""
+        along = []
+        for axis, count in enumerate(reversed(shape)):
+            cells = torch.arange(count, device=offsets.device) - (count - 1) / 2
+            along.append((cells - offsets[:, axis, None]) ** 2)
+        squared = along[2][:, :, None, None] + along[1][:, None, :, None] + along[0][:, None, None, :]
+        precisions = torch.exp(-2 * self.log_deviations[landmarks])
+        return -0.5 * squared * precisions[:, None, None, None]
+
+
+def cut_windows(features: Tensor, fields: Tensor, corners: Tensor, size: int) -> Tensor:
+    """Cubic windows (N, C, size, size, size) of features.
+
+    Args:
+        features: (B, C, Z, Y, X).
+        fields: (N,) which of the B fields each window is cut from.
+        corners: (N, 3) the first cell x, y, z of each window, which lies within its field.
+        size: cells along each edge.
+    """
+    places = zip(fields.tolist(), corners.tolist(), strict=True)
+    return torch.stack(
+        [features[field, :, z : z + size, y : y + size, x : x + size] for field, (x, y, z) in places]
+    )

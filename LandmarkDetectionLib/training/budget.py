@@ -1,0 +1,98 @@
+"""How long a step of training takes on this machine, and how many fit into the time and the memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from LandmarkDetectionLib.detection.devices import has_bf16
+from LandmarkDetectionLib.training.allocator import keep_freed_memory
+from LandmarkDetectionLib.training.sections import TrainingSection
+
+STEPS_PER_EPOCH = 50
+
+Losses = Callable[[int], Callable[[], Tensor]]
+"""Given a batch size, what computes the loss of one batch."""
+
+
+def measure_step(
+    losses: Losses, device: torch.device, *, batch: int, largest_batch: int
+) -> tuple[int, float]:
+    """The batch size that fits the device, and the seconds that one optimiser step with it takes.
+
+    On a CPU these are processor seconds shared out over the threads: a step when nothing else runs.
+
+    Args:
+        losses: makes the loss of a batch of so many samples.
+        device: where.
+        batch: size on a CPU.
+        largest_batch: size on a GPU at most.
+    """
+    keep_freed_memory()
+    if device.type != "cuda":
+        return batch, _time_step(losses(batch), device)
+    torch.cuda.reset_peak_memory_stats(device)
+    _time_step(losses(1), device)
+    free = torch.cuda.mem_get_info(device)[0]
+    fitting = int(np.clip(0.6 * free / torch.cuda.max_memory_allocated(device), 1, largest_batch))
+    return fitting, _time_step(losses(fitting), device)
+
+
+def _time_step(loss: Callable[[], Tensor], device: torch.device) -> float:
+    on_gpu = device.type == "cuda"
+    clock, workers = (time.perf_counter, 1) if on_gpu else (time.process_time, torch.get_num_threads())
+    seconds = []
+    for _ in range(3):
+        start = clock()
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+            value = loss()
+        value.backward()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        seconds.append((clock() - start) / workers)
+    return min(seconds[1:])
+
+
+def choose_epochs(steps: float, seconds: float, hours: float | None) -> int:
+    """Epochs of so many steps of so many seconds, within the hours allowed."""
+    allowed = steps if hours is None else min(steps, hours * 3600 / seconds)
+    return max(round(allowed / STEPS_PER_EPOCH), 1)
+
+
+def expectation(epochs: int, batch: int, seconds: float, device: torch.device) -> str:
+    """What a plan says of the time that its training takes."""
+    return (
+        f"training: {epochs} epochs of {STEPS_PER_EPOCH} steps of {batch} samples are about "
+        f"{seconds / 3600:.2g} hours here ({device})."
+    )
+
+
+def training_section(epochs: int, batch: int, device: torch.device, seed: int) -> TrainingSection:
+    """The loop's settings for so many epochs on a device."""
+    threads = torch.get_num_threads() if device.type == "cpu" else _cores()
+    return TrainingSection(
+        epochs=epochs,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        batch=batch,
+        accumulate=1,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        warmup=min(100, max(epochs * STEPS_PER_EPOCH // 10, 1)),
+        gradient_clip=5.0,
+        precision="auto",
+        ema=0.995,
+        validate_every=max(epochs // 10, 1),
+        patience=0,
+        workers=max(min(threads // 2, 8), 1),
+        seed=seed,
+    )
+
+
+def _cores() -> int:
+    """CPU cores that this process may use: on a cluster, fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,138 @@
+"""The networks of locate and refine in training, as Lightning modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from LandmarkDetectionLib.data.shape import fit_similarity
+from LandmarkDetectionLib.detection.locate_refine import Chain
+from LandmarkDetectionLib.model.losses import heat_loss
+from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
+from LandmarkDetectionLib.training.averaging import AveragedTraining
+from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+
+Array = NDArray[np.float64]
+
+_PRESENCE_WEIGHT = 0.2
+"""Of the loss of presence beside that of the heat, whose gradients are larger."""
+
+
+class LocateTraining(AveragedTraining):
+    """Trains the coarse network; validated by the mean shape in the pose that it leads to.
+
+    Args:
+        network: to train.
+        config: the run's configuration.
+        validation: cases at the coarse spacing; may be empty.
+        chain: what detects with the network; its settings and mean shape.
+    """
+
+    network: LocateNetwork
+
+    def __init__(
+        self,
+        network: LocateNetwork,
+        config: LocateRefineConfig,
+        validation: Sequence[PreparedCase],
+        chain: Chain,
+    ) -> None:
+        super().__init__(network, config.training, config.locate_epochs, validation)
+        self.chain = chain
+        self.reduction = network.settings.reduction
+        self.heat_width = config.locate.heat_width / (config.locate.spacing * self.reduction)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
+        image, places = batch
+        heat = self.network(image.contiguous(memory_format=torch.channels_last_3d))
+        loss = heat_loss(heat, to_cells(places, self.reduction), width=self.heat_width)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
+        return loss
+
+    def landmark_errors(self) -> Array:
+        network = self.best_network.eval()
+        assert isinstance(network, LocateNetwork)
+        errors = np.full((len(self.validation), len(self.chain.shape)), np.nan)
+        for row, case in enumerate(self.validation):
+            found = self.chain.find_pose(network, case.whole_volume(), self.device)
+            there = np.isfinite(case.positions).all(axis=1)
+            errors[row, there] = np.inf
+            if found is not None:
+                apart = np.linalg.norm(found.pose.apply(self.chain.shape) - case.positions, axis=1)
+                errors[row, there] = apart[there]
+        self.network.train()
+        return errors
+
+
+class RefineTraining(AveragedTraining):
+    """Trains the fine network; validated from the mean shape in the true pose.
+
+    Args:
+        network: to train.
+        config: the run's configuration.
+        validation: cases at their own spacing; may be empty.
+        chain: what detects with the network; its settings and mean shape.
+    """
+
+    network: RefineNetwork
+
+    def __init__(
+        self,
+        network: RefineNetwork,
+        config: LocateRefineConfig,
+        validation: Sequence[PreparedCase],
+        chain: Chain,
+    ) -> None:
+        epochs = config.training.epochs - config.locate_epochs
+        super().__init__(network, config.training, epochs, validation)
+        self.chain = chain
+        self.reduction = network.settings.reduction
+        self.window = chain.settings.refine.window
+        self.heat_width = config.refine.heat_width / (config.refine.spacing * self.reduction)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
+        image, starts, places = batch
+        features = self.network.features(image.contiguous(memory_format=torch.channels_last_3d))
+        starts, places = to_cells(starts, self.reduction), to_cells(places, self.reduction)
+        fields, rows = torch.isfinite(starts).all(dim=2).nonzero(as_tuple=True)
+        if not len(rows):
+            return features.sum() * 0
+        expected, actual = starts[fields, rows], places[fields, rows]
+        half = (self.window - 1) / 2
+        largest = torch.tensor(features.shape[:1:-1], device=expected.device) - self.window
+        corners = (expected - half).round().clamp_min(0).minimum(largest)
+        windows = cut_windows(features, fields, corners.long(), self.window)
+        heat, presence = self.network.ask(windows, rows, expected - half - corners)
+        there = torch.isfinite(actual).all(dim=1)
+        loss = heat_loss(heat[None], (actual - corners)[None], width=self.heat_width)
+        loss = loss + _PRESENCE_WEIGHT * binary_cross_entropy_with_logits(presence, there.float())
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
+        return loss
+
+    def landmark_errors(self) -> Array:
+        network = self.best_network.eval()
+        assert isinstance(network, RefineNetwork)
+        errors = np.full((len(self.validation), len(self.chain.shape)), np.nan)
+        for row, case in enumerate(self.validation):
+            there = np.isfinite(case.positions).all(axis=1)
+            if there.sum() < 3:
+                continue
+            pose = fit_similarity(self.chain.shape, case.positions)
+            refined = self.chain.refine(network, case.whole_volume(), pose, self.device)
+            errors[row] = np.linalg.norm(refined.positions - case.positions, axis=1)
+        self.network.train()
+        return errors
+
+
+def to_cells(voxels: Tensor, reduction: int) -> Tensor:
+    """Places in cells of the features, of places in voxels of the image.
+
+    A convolution of stride 2 with padding 1 centres cell i on voxel 2 i.
+    """
+    return voxels / reduction

@@ -1,0 +1,162 @@
+"""Samples of locate and refine: fields of a scan, and where their landmarks are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from LandmarkDetectionLib.data.sampling import grid_axis
+from LandmarkDetectionLib.data.shape import find_symmetry, fit_similarity
+from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
+from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
+from LandmarkDetectionLib.training.sampling import symmetry_plane
+from LandmarkDetectionLib.training.spatial import SpatialTransform
+
+Array = NDArray[np.float64]
+
+_OFF_CENTRE = 0.3
+"""How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
+_CUT_NEAR = 4.0
+"""Voxels from a landmark to the plane at which a scan is cut (standard deviation)."""
+
+
+class LocateSamples(Dataset[tuple[Tensor, Tensor]]):
+    """Coarse fields in any pose.
+
+    Sample number n depends on the seed and on n alone.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        table: LandmarkTable,
+        settings: LocateSection,
+        seed: int,
+    ) -> None:
+        self.cases, self.settings, self.seed = cases, settings, seed
+        self.order = table.mirrored_order
+        self.planes = [symmetry_plane(case.positions, self.order) for case in cases]
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """Image (1, Z, Y, X) float32, and places (K, 3), voxels x, y, z, NaN where there is none."""
+        rng = np.random.default_rng([self.seed, number])
+        row = int(rng.integers(len(self.cases)))
+        case, plane, settings = self.cases[row], self.planes[row], self.settings
+        volume = case.volume()
+        point = volume.frame.index_to_world(rng.random(3) * volume.frame.size - 0.5)
+        if np.isfinite(case.positions).any() and rng.random() >= settings.anywhere:
+            point = np.nanmean(case.positions, axis=0)
+        transform = draw_transform(
+            rng,
+            settings.augmentation,
+            point=point,
+            place=rng.uniform(-1, 1, 3) * settings.jitter,
+            extent=np.full(3, settings.field * settings.spacing),
+            sideways=None if plane is None else plane.normal,
+        )
+        fill = float(volume.voxels.min())
+        image = transform.sample(volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=fill)
+        positions = case.positions[self.order] if transform.mirrors else case.positions
+        places = transform.to_crop(positions) / settings.spacing + (settings.field - 1) / 2
+        return _as_image(vary_intensities(rng, image, settings.augmentation)), _as_places(places)
+
+
+class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Fine fields in the canonical frame of the mean shape, some of them cut as a scan ends.
+
+    The augmentation turns and stretches them as much as align and the mean shape are off.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        table: LandmarkTable,
+        shape: Array,
+        settings: RefineSection,
+        seed: int,
+    ) -> None:
+        self.settings, self.seed = settings, seed
+        self.cases = [case for case in cases if len(_present(case.positions)) >= 3]
+        self.order = table.mirrored_order
+        self.poses = [fit_similarity(shape, case.positions) for case in self.cases]
+        self.shape = shape
+        paired = self.order != list(range(len(self.order)))
+        self.normal = find_symmetry(table.names, shape).normal if paired else None
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A field and what is known of its landmarks.
+
+        Returns:
+            Image (1, Z, Y, X) float32; where each landmark is expected, (K, 3) voxels x, y, z, NaN where it
+            is not to be looked for; where it is, (K, 3) voxels, NaN where it is absent.
+        """
+        rng = np.random.default_rng([self.seed, number])
+        row = int(rng.integers(len(self.cases)))
+        case, pose, settings = self.cases[row], self.poses[row], self.settings
+        focus = case.positions[rng.choice(_present(case.positions))]
+        extent = np.full(3, settings.field * settings.spacing)
+        drawn = draw_transform(
+            rng,
+            settings.augmentation,
+            point=np.zeros(3),
+            place=rng.uniform(-1, 1, 3) * extent * _OFF_CENTRE,
+            extent=extent,
+            sideways=self.normal,
+        )
+        transform = SpatialTransform(
+            centre=focus + pose.rotation @ drawn.centre,
+            matrix=pose.rotation @ drawn.matrix,
+            warp=drawn.warp,
+        )
+        volume = case.volume()
+        fill = float(volume.voxels.min())
+        image = transform.sample(volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=fill)
+        expected = np.where(np.isfinite(case.positions), case.positions, pose.apply(self.shape))
+        expected[~case.known] = np.nan
+        rows = self.order if transform.mirrors else slice(None)
+        middle = (settings.field - 1) / 2
+        places = transform.to_crop(case.positions[rows]) / settings.spacing + middle
+        starts = transform.to_crop(expected[rows]) / settings.spacing + middle
+        starts += rng.normal(0, settings.deviation / settings.spacing, starts.shape)
+        starts[((starts < 0) | (starts > settings.field - 1)).any(axis=1)] = np.nan
+        if rng.random() < settings.cut:
+            places = _cut(rng, image, places, fill)
+        return (
+            _as_image(vary_intensities(rng, image, settings.augmentation)),
+            _as_places(starts),
+            _as_places(places),
+        )
+
+
+def _present(positions: Array) -> NDArray[np.int64]:
+    return np.flatnonzero(np.isfinite(positions).all(axis=1))
+
+
+def _cut(rng: np.random.Generator, image: NDArray[np.float32], places: Array, fill: float) -> Array:
+    """End the scan at a plane near a landmark; gives the places that are left."""
+    size = image.shape[0]
+    inside = _present(np.where((places > 0) & (places < size - 1), places, np.nan))
+    if not len(inside):
+        return places
+    normal = rng.standard_normal(3)
+    normal /= np.linalg.norm(normal)
+    point = places[rng.choice(inside)] + rng.normal(0, _CUT_NEAR) * normal
+    x, y, z = (component * (grid_axis(size, 1.0) + (size - 1) / 2) for component in normal)
+    image[z[:, None, None] + y[:, None] + x > normal @ point] = fill
+    gone = places @ normal > normal @ point
+    return np.where(gone[:, None], np.nan, places)
+
+
+def _as_image(image: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(image)[None]
+
+
+def _as_places(places: Array) -> Tensor:
+    return torch.from_numpy(places).float()

@@ -1,0 +1,133 @@
+"""The whole chain on the validation cases, as they are and with their field of view cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.locate_refine import Chain
+from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
+from LandmarkDetectionLib.training.cache import PreparedCase
+
+Array = NDArray[np.float64]
+
+CUTS = 2
+"""Of each case: the scan ends somewhere between its landmarks."""
+_LEFT = (0.25, 0.85)
+"""Share of the landmarks that a cut leaves, about."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the chain said of one scan with K landmarks.
+
+    Attributes:
+        case: its name.
+        cut: 0 for the scan as it is, otherwise the number of the cut.
+        truth: (K, 3) world mm; NaN where absent.
+        known: (K,) whether anybody knows where the landmark is, or that it is absent.
+        positions: (K, 3) world mm; NaN where the chain has none.
+        inside: (K,) whether they lie in the scan.
+        spreads: (K,) mm, of the evidence.
+        presences: (K,) logits; NaN where no pose was found.
+    """
+
+    case: str
+    cut: int
+    truth: Array
+    known: NDArray[np.bool_]
+    positions: Array
+    inside: NDArray[np.bool_]
+    spreads: Array
+    presences: Array
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(K,) whether each landmark is in the scan."""
+        return np.asarray(np.isfinite(self.truth).all(axis=1))
+
+    @property
+    def errors(self) -> Array:
+        """(K,) mm; NaN where absent, infinite where nothing was found."""
+        apart: Array = np.linalg.norm(self.positions - self.truth, axis=1)
+        return np.where(self.present & np.isnan(apart), np.inf, apart)
+
+
+def validate(
+    chain: Chain,
+    locate: LocateNetwork,
+    refine: RefineNetwork,
+    cases: Sequence[tuple[PreparedCase, PreparedCase]],
+    device: torch.device,
+    seed: int,
+) -> list[Outcome]:
+    """Detect in every case as it is, and cut.
+
+    Args:
+        chain: what detects.
+        locate: the coarse network, in evaluation mode.
+        refine: the fine network, in evaluation mode.
+        cases: each at the coarse and at its own spacing.
+        device: where the networks run.
+        seed: of the cuts.
+    """
+    outcomes = []
+    for number, (coarse, fine) in enumerate(cases):
+        rng = np.random.default_rng([seed, number])
+        volumes = coarse.whole_volume(), fine.whole_volume()
+        for cut in range(CUTS + 1):
+            shorten = _draw_cut(rng, fine) if cut else None
+            if cut and shorten is None:
+                continue
+            seen = [shorten(volume) if shorten else volume for volume in volumes]
+            outcomes.append(_outcome(chain, locate, refine, fine, cut, seen[0], seen[1], device))
+    return outcomes
+
+
+def _outcome(
+    chain: Chain,
+    locate: LocateNetwork,
+    refine: RefineNetwork,
+    case: PreparedCase,
+    cut: int,
+    coarse: Volume,
+    fine: Volume,
+    device: torch.device,
+) -> Outcome:
+    there = fine.frame.contains(np.nan_to_num(case.positions)) & np.isfinite(case.positions).all(axis=1)
+    truth = np.where(there[:, None], case.positions, np.nan)
+    nothing = np.full(len(truth), np.nan)
+    found = chain.find_pose(locate, coarse, device)
+    if found is None:
+        positions, spreads, presences = np.full_like(truth, np.nan), nothing, nothing
+    else:
+        refined = chain.refine(refine, fine, found.pose, device)
+        positions, spreads, presences = refined.positions, refined.spreads, refined.presences
+    inside = fine.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
+    return Outcome(case.name, cut, truth, case.known, positions, inside, spreads, presences)
+
+
+def _draw_cut(rng: np.random.Generator, case: PreparedCase) -> Callable[[Volume], Volume] | None:
+    """Ends a scan at a plane across one of its axes, between two landmarks; None where there are too few."""
+    points = case.positions[np.isfinite(case.positions).all(axis=1)]
+    if len(points) < 4:
+        return None
+    axis, from_below = int(rng.integers(3)), bool(rng.integers(2))
+    direction = case.frame.direction[:, axis] * (1 if from_below else -1)
+    reach = float(np.quantile(points @ direction, rng.uniform(*_LEFT)) + rng.normal(0, case.frame.spacing[0]))
+
+    def shorten(volume: Volume) -> Volume:
+        step = float(volume.frame.spacing[axis])
+        first = float(volume.frame.origin @ direction)
+        if from_below:
+            count = int(np.clip(np.floor((reach - first) / step) + 1, 1, volume.frame.size[axis]))
+            return volume.part(axis, 0, count)
+        skipped = int(np.clip(np.ceil((first - reach) / step), 0, volume.frame.size[axis] - 1))
+        return volume.part(axis, skipped, int(volume.frame.size[axis]))
+
+    return shorten

@@ -1,0 +1,48 @@
+"""What a training run asks of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from LandmarkDetectionLib.model.bundle import Bundle
+from LandmarkDetectionLib.training.averaging import AveragedTraining
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One network to train.
+
+    Attributes:
+        folder: of its checkpoints and metrics, below the run's; empty for the run's own.
+        module: the network in training.
+        samples: what it learns from; any number gives a sample.
+        batch: samples per forward pass.
+        cap: what a missed landmark, or an error beyond it, counts where epochs are compared, mm.
+    """
+
+    folder: str
+    module: AveragedTraining
+    samples: Dataset[Any]
+    batch: int
+    cap: float
+
+
+class Engine(Protocol):
+    """An engine with the cases of a run."""
+
+    @property
+    def data_digest(self) -> str:
+        """Of all cases; a run goes on only with the same."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The networks to train, one after the other."""
+
+    def bundle(self, run: Path, device: torch.device) -> tuple[Bundle, Mapping[str, Tensor]]:
+        """What the run's best checkpoints become, calibrated on the validation cases, and its weights."""

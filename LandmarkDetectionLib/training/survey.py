@@ -1,0 +1,228 @@
+"""What a data set is like, whatever engine is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.cases import Case, case_landmarks
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.shape import clear_symmetry, fit_robustly, mean_shape
+from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.volume import Volume, read_volume
+from LandmarkDetectionLib.training.sections import ImageSection
+
+Array = NDArray[np.float64]
+
+ACROSS = 160
+"""Voxels across the landmarks, at most: finer detail than this does not help."""
+STANDARD_POSE_DEGREES = 30.0
+ANY_POSE = 180.0
+HOUNSFIELD_BELOW = -500.0
+"""Only a scale on which air is about -1000 reaches this far down."""
+
+
+@dataclass(frozen=True)
+class CaseMeasures:
+    """What is measured on one case.
+
+    Attributes:
+        spacing: (3,) of the voxels, mm.
+        extent: (3,) edge lengths of the scan, mm.
+        percentiles: of the intensities in the box around the landmarks: 0.5, 99.5.
+        lowest: intensity of the scan.
+        positions: (K, 3) world mm, NaN where absent.
+    """
+
+    spacing: Array
+    extent: Array
+    percentiles: tuple[float, float]
+    lowest: float
+    positions: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What all engines need to know of a data set.
+
+    Attributes:
+        cases: how many.
+        table: the landmarks, with their left-right pairs.
+        shape: (K, 3) the mean shape, mm; NaN where never seen.
+        span: the largest distance between two landmarks of a scan, mm (median).
+        extent: the longest edge of a scan, mm (median).
+        deviation: of a landmark from the mean shape in its best pose, along one axis, mm (root mean square).
+        image: grid and intensity scale.
+        rotation: how far heads are turned, degrees; 180 is any pose.
+        mirrors: whether a mirrored case is a case: the landmarks come in pairs.
+        reasons: why, a sentence each.
+    """
+
+    cases: int
+    table: LandmarkTable
+    shape: Array
+    span: float
+    extent: float
+    deviation: float
+    image: ImageSection
+    rotation: float
+    mirrors: bool
+    reasons: tuple[str, ...]
+
+
+def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Path) -> Survey:
+    """Sum up the measures of the training cases.
+
+    Args:
+        measures: of the training cases.
+        table: the landmarks, in the order of the measures' positions.
+        where: the training CSV, for the error.
+
+    Raises:
+        InputError: if no case has a landmark.
+    """
+    shapes = np.stack([measure.positions for measure in measures])
+    if not np.isfinite(shapes).all(axis=2).any():
+        raise InputError(f"{where}: no case has a landmark; annotate at least one landmark.")
+    shape = mean_shape(shapes)
+    table, mirrors, mirror_reason = _with_pairs(table, shape)
+    spacing, spacing_reason = choose_spacing(measures)
+    image, image_reason = _choose_image(measures, spacing)
+    rotation, rotation_reason = _choose_rotation(shapes, shape)
+    return Survey(
+        cases=len(measures),
+        table=table,
+        shape=shape,
+        span=float(np.median([_span(measure.positions) for measure in measures])),
+        extent=float(np.median([measure.extent.max() for measure in measures])),
+        deviation=_deviation(shapes, shape),
+        image=image,
+        rotation=rotation,
+        mirrors=mirrors,
+        reasons=(
+            f"{len(measures)} training cases, {len(table)} landmarks.",
+            spacing_reason,
+            image_reason,
+            rotation_reason,
+            mirror_reason,
+        ),
+    )
+
+
+def measure_case(case: Case, table: LandmarkTable) -> CaseMeasures:
+    """Read a case and measure it."""
+    volume = read_volume(case.image_path)
+    positions = case_landmarks(case, table).positions_of(table.names)
+    frame = volume.frame
+    low, high = np.percentile(_around(volume, positions), [0.5, 99.5])
+    return CaseMeasures(
+        spacing=frame.spacing,
+        extent=frame.extent,
+        percentiles=(float(low), float(high)),
+        lowest=float(volume.voxels.min()),
+        positions=positions,
+    )
+
+
+def choose_spacing(measures: Sequence[CaseMeasures]) -> tuple[float, str]:
+    """The grid's spacing: the scans' own, or coarser where the landmarks would span over `ACROSS` voxels."""
+    own = float(np.median([np.prod(measure.spacing) ** (1 / 3) for measure in measures]))
+    span = float(np.median([_span(measure.positions) for measure in measures]))
+    if span / ACROSS > 1.1 * own:
+        spacing, because = rounded(span / ACROSS), f"{ACROSS} voxels across the landmarks"
+    else:
+        spacing, because = float(f"{own:.6g}"), "the scans' own"
+    reason = f"image.spacing {spacing:g} mm: {because} (landmarks span {span:.3g} mm, voxels {own:.3g} mm)."
+    return spacing, reason
+
+
+def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[ImageSection, str]:
+    """A fixed window for Hounsfield units, otherwise percentiles of each scan."""
+    low = float(np.median([measure.percentiles[0] for measure in measures]))
+    high = float(np.median([measure.percentiles[1] for measure in measures]))
+    if all(measure.lowest <= HOUNSFIELD_BELOW for measure in measures) and round(high) > round(low):
+        chosen: tuple[Literal["fixed", "adaptive"], float, float] = ("fixed", round(low), round(high))
+        reason = (
+            "image.normaliser fixed: Hounsfield units; 99 % around the landmarks lie in "
+            f"{low:.0f} .. {high:.0f}."
+        )
+    else:
+        chosen = ("adaptive", 0.5, 99.5)
+        reason = (
+            "image.normaliser adaptive: the intensities are not Hounsfield units; percentiles of each scan."
+        )
+    return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
+
+
+def _choose_rotation(shapes: Array, shape: Array) -> tuple[float, str]:
+    """How far heads are turned from the first one, at least 15 degrees; any pose beyond 30."""
+    angles = []
+    for points in shapes:
+        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3:
+            rotation = fit_robustly(shape, points).rotation
+            angles.append(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+    if not angles:
+        return STANDARD_POSE_DEGREES, (
+            f"augmentation.rotation {STANDARD_POSE_DEGREES:g}: too few landmarks to see how the scans' poses "
+            "differ; set 180 if they lie anyhow."
+        )
+    largest = float(max(angles))
+    chosen = ANY_POSE if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
+    return chosen, (
+        f"augmentation.rotation {chosen:g}: the scans' poses differ by up to {largest:.0f} degrees."
+    )
+
+
+def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool, str]:
+    """The table with left-right pairs, whether cases may be mirrored, and why."""
+    if any(landmark.pair for landmark in table.landmarks):
+        return table, True, "augmentation.mirror on: the landmark table names left-right pairs."
+    symmetry = clear_symmetry(table.names, shape)
+    if symmetry is None:
+        return table, False, "augmentation.mirror off: the landmarks are not clearly symmetric."
+    pairs = sum(row < partner for row, partner in enumerate(symmetry.order))
+    residual = float(np.median(symmetry.residuals))
+    return (
+        table.with_pairs(symmetry.order),
+        True,
+        f"augmentation.mirror on: {pairs} left-right pairs inferred by reflecting the mean shape "
+        f"(median {residual:.2g} mm apart); look at the landmark table.",
+    )
+
+
+def _deviation(shapes: Array, shape: Array) -> float:
+    """Root mean square along one axis of what the best fit of the mean shape leaves; 0 if nothing fits."""
+    left = []
+    for points in shapes:
+        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3:
+            left.append(fit_robustly(shape, points).apply(shape) - points)
+    squares = np.square(left)
+    return float(np.sqrt(np.nanmean(squares))) if np.isfinite(squares).any() else 0.0
+
+
+def _around(volume: Volume, positions: Array) -> NDArray[Any]:
+    """Voxels in the box that the landmarks span, the whole scan where there is none."""
+    index = volume.frame.world_to_index(positions[np.isfinite(positions).all(axis=1)])
+    if len(index) < 2:
+        return volume.voxels
+    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, np.array(volume.frame.size) - 1)
+    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, low + 1, volume.frame.size)
+    return volume.voxels[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
+
+
+def _span(positions: Array) -> float:
+    """Largest distance between two landmarks, mm; 0 with fewer than two."""
+    points = positions[np.isfinite(positions).all(axis=1)]
+    if len(points) < 2:
+        return 0.0
+    return float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())
+
+
+def rounded(value: float) -> float:
+    """Three digits, as people write a number."""
+    return float(f"{value:.3g}")

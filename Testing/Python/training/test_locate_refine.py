@@ -1,0 +1,219 @@
+"""Samples of locate and refine: what they say of a landmark's place is where the image shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
+from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
+from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
+from LandmarkDetectionLib.training.sections import AugmentationSection
+
+Array = NDArray[np.float64]
+FindBlob = Callable[[NDArray[np.float32]], Array]
+TABLE = LandmarkTable(
+    (
+        Landmark("eye_L", 1, pair="eye_R"),
+        Landmark("eye_R", 2, pair="eye_L"),
+        Landmark("chin", 3),
+        Landmark("crown", 4),
+    )
+)
+SHAPE = np.array([[-9.0, 4, 2], [9, 4, 2], [0, -9, -5], [0, 1, 11]])
+HEIGHTS = (1.0, 0.75, 0.5, 0.25)
+QUIET = AugmentationSection(
+    rotation=180,
+    scale=0.15,
+    shear=0.05,
+    mirror=0.5,
+    elastic=0.5,
+    elastic_spacing=12,
+    elastic_amplitude=1.0,
+    noise=0,
+    gamma=0,
+    contrast=0,
+    motion=0,
+    motion_shift=0,
+)
+
+
+def a_case(folder: Path, seed: int, *, without: int | None = None) -> PreparedCase:
+    """A head in some pose with a blob at each landmark, each of another height."""
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    turn[:, 0] *= np.linalg.det(turn)
+    positions = SHAPE @ turn.T + rng.uniform(-30, 30, 3)
+    frame = Frame(size=(50, 48, 52), origin=positions.mean(axis=0) - [25, 24, 26])
+    k, j, i = np.meshgrid(*map(np.arange, frame.shape), indexing="ij")
+    places = frame.index_to_world(np.stack([i, j, k], axis=-1))
+    voxels = np.full(frame.shape, -1.0)
+    for point, height in zip(positions, HEIGHTS, strict=True):
+        voxels += 1.5 * height * np.exp(-((places - point) ** 2).sum(axis=-1) / (2 * 2.5**2))
+    if without is not None:
+        positions[without] = np.nan
+    path = folder / f"{seed}.npy"
+    np.save(path, voxels.astype(np.float16))
+    return PreparedCase(str(seed), "", path, frame, positions, np.isfinite(positions).all(axis=1))
+
+
+def height_at(image: NDArray[np.float32], place: Array) -> float:
+    """The largest value within two voxels."""
+    z, y, x = (round(at) for at in place[::-1].tolist())
+    near = tuple(slice(max(at - 2, 0), at + 3) for at in (z, y, x))
+    return float((image[near].max() + 1) / 1.5)
+
+
+def coarse(**changes: Any) -> LocateSection:
+    values = {
+        "spacing": 1.0,
+        "field": 48,
+        "channels": (8, 16),
+        "heat_width": 2.0,
+        "jitter": 4.0,
+        "anywhere": 0.0,
+        "batch": 2,
+        "share": 0.5,
+        "augmentation": QUIET,
+    }
+    return LocateSection.model_validate(values | changes)
+
+
+def fine(augmentation: AugmentationSection = QUIET, **changes: Any) -> RefineSection:
+    values = {
+        "spacing": 0.5,
+        "field": 32,
+        "channels": (8, 16),
+        "window": 13,
+        "heat_width": 0.5,
+        "deviation": 0.5,
+        "cut": 0.0,
+        "augmentation": augmentation,
+    }
+    return RefineSection.model_validate(values | changes)
+
+
+def test_a_coarse_field_shows_each_landmark_where_it_says_under_its_own_name(tmp_path: Path) -> None:
+    cases = [a_case(tmp_path, seed) for seed in range(3)]
+    samples = LocateSamples(cases, TABLE, coarse(), seed=5)
+    orders = set()
+    for number in range(12):
+        image, places = samples[number]
+        assert image.shape == (1, 48, 48, 48) and places.shape == (4, 3)
+        voxels = places.double().numpy()
+        visible = ((voxels > 3) & (voxels < 44)).all(axis=1)
+        shown = [height_at(image[0].numpy(), place) for place in voxels[visible]]
+        as_it_is, mirrored = np.array(HEIGHTS), np.array(HEIGHTS)[TABLE.mirrored_order]
+        apart = [np.abs(shown - heights[visible]).max() for heights in (as_it_is, mirrored)]
+        assert min(apart) < 0.1
+        orders.add(int(np.argmin(apart)))
+    assert orders == {0, 1}
+
+
+def test_a_landmark_that_is_absent_has_no_place(tmp_path: Path) -> None:
+    samples = LocateSamples([a_case(tmp_path, 1, without=3)], TABLE, coarse(field=32), seed=1)
+    for number in range(4):
+        assert np.isnan(samples[number][1].numpy()).all(axis=1).tolist() == [False, False, False, True]
+
+
+def test_some_fields_lie_anywhere(tmp_path: Path) -> None:
+    samples = LocateSamples([a_case(tmp_path, 1)], TABLE, coarse(field=16, anywhere=1.0), seed=1)
+    middles = np.array([samples[number][1].numpy().mean(axis=0) for number in range(30)])
+    assert middles.std(axis=0).min() > 3
+
+
+GENTLE = QUIET.model_copy(update={"rotation": 8.0, "scale": 0.07, "elastic_amplitude": 0.3})
+STILL = QUIET.model_copy(update={"rotation": 0.0, "scale": 0.0, "shear": 0.0, "mirror": 0.0, "elastic": 0.0})
+
+
+def test_a_fine_field_shows_its_landmarks_where_it_says(tmp_path: Path, find_blob: FindBlob) -> None:
+    cases = [a_case(tmp_path, seed, without=2 if seed else None) for seed in range(3)]
+    samples = RefineSamples(cases, TABLE, SHAPE, fine(GENTLE), seed=3)
+    shown = set()
+    for number in range(60):
+        image, starts, places = (tensor.double().numpy() for tensor in samples[number])
+        assert image.shape == (1, 32, 32, 32) and starts.shape == places.shape == (4, 3)
+        inside = np.asarray(((places > 6) & (places < 25)).all(axis=1))
+        for row in np.flatnonzero(inside).tolist():
+            shown.add(row)
+            heights = {HEIGHTS[row], HEIGHTS[TABLE.mirrored_order[row]]}
+            height = height_at(image[0].astype(np.float32), places[row])
+            assert min(abs(height - expected) for expected in heights) < 0.1
+        if inside[:2].any():
+            brightest = find_blob(image[0].astype(np.float32) + np.float32(1.01))
+            assert np.linalg.norm(brightest - places[:2], axis=1)[inside[:2]].min() < 0.4
+    assert shown == {0, 1, 2, 3}
+
+
+def test_landmarks_are_expected_around_where_they_are(tmp_path: Path) -> None:
+    samples = RefineSamples([a_case(tmp_path, 1)], TABLE, SHAPE, fine(GENTLE, deviation=0.8), seed=3)
+    drawn = [samples[number] for number in range(200)]
+    apart = np.concatenate([(starts - places).numpy() for _, starts, places in drawn]) * 0.5
+    apart = apart[np.isfinite(apart).all(axis=1)]
+    assert apart.std() == pytest.approx(0.8, rel=0.1)
+    assert np.abs(apart.mean(axis=0)).max() < 0.15
+
+
+def test_what_nobody_knows_is_not_asked_and_what_is_absent_is(tmp_path: Path) -> None:
+    case = a_case(tmp_path, 1, without=2)
+    unknown = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=64), seed=3)
+    absent = RefineSamples(
+        [replace(case, known=np.ones(4, dtype=bool))], TABLE, SHAPE, fine(STILL, field=64), seed=3
+    )
+    asked = {"unknown": 0, "absent": 0}
+    for number in range(30):
+        for name, samples in (("unknown", unknown), ("absent", absent)):
+            _, starts, places = samples[number]
+            assert np.isnan(places[2].numpy()).all()
+            asked[name] += bool(np.isfinite(starts[2].numpy()).all())
+    assert asked["unknown"] == 0 and asked["absent"] > 5
+
+
+def test_fine_fields_lie_as_the_mean_shape_does(tmp_path: Path) -> None:
+    """With no variation at all, what is to the left of a landmark is to the left in every case."""
+    cases = [a_case(tmp_path, seed) for seed in range(4)]
+    samples = RefineSamples(cases, TABLE, SHAPE, fine(STILL, field=48, spacing=1.0), seed=2)
+    for number in range(8):
+        _, _, places = samples[number]
+        apart = places.numpy() - places.numpy()[0]
+        np.testing.assert_allclose(apart, SHAPE - SHAPE[0], atol=1e-3)
+
+
+def test_a_cut_ends_the_scan_and_takes_what_lies_behind(tmp_path: Path) -> None:
+    case = a_case(tmp_path, 1)
+    whole = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=48, spacing=1.0), seed=2)
+    cut = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=48, spacing=1.0, cut=1.0), seed=2)
+    taken = kept = 0
+    for number in range(30):
+        image, starts, places = whole[number]
+        shortened, same, left = cut[number]
+        np.testing.assert_array_equal(same.numpy(), starts.numpy())
+        gone = torch.isnan(left).any(dim=1) & torch.isfinite(places).all(dim=1)
+        inside = np.asarray(((places > 1) & (places < 46)).all(dim=1))
+        for row in np.flatnonzero(inside).tolist():
+            x, y, z = (round(at) for at in places[row].tolist())
+            was, now = float(image[0, z, y, x]), float(shortened[0, z, y, x])
+            if gone[row]:
+                taken += now < was - 0.1
+            else:
+                kept += now == was
+    assert taken > 10 and kept > 10
+
+
+def test_sample_n_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
+    case = a_case(tmp_path, 1)
+
+    def draw(seed: int, number: int) -> NDArray[np.float32]:
+        return np.asarray(RefineSamples([case], TABLE, SHAPE, fine(cut=0.5), seed=seed)[number][0])
+
+    np.testing.assert_array_equal(draw(1, 4), draw(1, 4))
+    assert not np.array_equal(draw(1, 4), draw(2, 4))
