@@ -99,7 +99,8 @@ def cut_windows(features: Tensor, fields: Tensor, corners: Tensor, size: int) ->
         corners: (N, 3) the first cell x, y, z of each window, which lies within its field.
         size: cells along each edge.
     """
+    parts = features.unbind()  # a slice's gradient is as large as what it is cut from
     places = zip(fields.tolist(), corners.tolist(), strict=True)
     return torch.stack(
-        [features[field, :, z : z + size, y : y + size, x : x + size] for field, (x, y, z) in places]
+        [parts[field][:, z : z + size, y : y + size, x : x + size] for field, (x, y, z) in places]
     )

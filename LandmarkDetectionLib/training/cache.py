@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class PreparedCase:
     def volume(self) -> Volume:
         """The scan, memory-mapped: only what is touched is read."""
         return Volume(voxels=np.load(self.voxels_path, mmap_mode="r"), frame=self.frame)
+
+    @cached_property
+    def lowest(self) -> float:
+        """The smallest normalised value of the scan."""
+        return float(self.volume().voxels.min())
 
     def whole_volume(self) -> Volume:
         """The scan in memory, float32."""

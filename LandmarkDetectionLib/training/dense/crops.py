@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
@@ -34,7 +33,6 @@ class CropDataset(Dataset[Crop]):
     def __init__(self, cases: Sequence[PreparedCase], table: LandmarkTable, config: DenseConfig) -> None:
         self.cases = cases
         self.planes = [symmetry_plane(case.positions, table.mirrored_order) for case in cases]
-        self.fills = [_fill(case.volume(), config) for case in cases]
         self.mirrored_order = table.mirrored_order
         self.config = config
 
@@ -60,9 +58,8 @@ class CropDataset(Dataset[Crop]):
             extent=extent,
             sideways=None if plane is None else plane.normal,
         )
-        image = transform.sample(
-            volume, size=config.sampling.crop, spacing=config.image.spacing, fill=self.fills[row]
-        )
+        fill = case.lowest if config.sampling.padding == "minimum" else 0.0
+        image = transform.sample(volume, size=config.sampling.crop, spacing=config.image.spacing, fill=fill)
         image = vary_intensities(rng, image, config.augmentation)
         if transform.mirrors and plane is not None:
             positions, known = self._mirrored(positions, known, plane)
@@ -97,7 +94,3 @@ class CropDataset(Dataset[Crop]):
         target = self.config.target
         labels = range(1, len(points) + 1)
         return draw_mask(grid, points, labels, positive=target.positive, negative=target.negative)
-
-
-def _fill(volume: Volume, config: DenseConfig) -> float:
-    return float(volume.voxels.min()) if config.sampling.padding == "minimum" else 0.0

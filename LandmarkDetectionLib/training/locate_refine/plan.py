@@ -27,7 +27,7 @@ from LandmarkDetectionLib.training.locate_refine.config import (
 from LandmarkDetectionLib.training.sections import AugmentationSection, DataSection
 from LandmarkDetectionLib.training.survey import ANY_POSE, Survey, rounded
 
-LOCATE_FIELD = 64
+LOCATE_FIELD = 48
 REFINE_FIELD = 32
 AROUND = 1.3
 """The coarse field is so many times as wide as the landmarks."""
@@ -37,7 +37,7 @@ LOCATE_CHANNELS = (24, 48, 96, 128)
 REFINE_CHANNELS = (16, 32, 64, 128)
 REFINE_HEAT = 0.65
 """Voxels: a wider target says less than the image does, and the expectation would outweigh it."""
-DEVIATIONS = 6.0
+DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LOCATE_SHARE = 0.25
@@ -102,7 +102,7 @@ def choose_locate(survey: Survey) -> LocateSection:
         spacing=spacing,
         field=int(np.clip(across, 2 * stride, LOCATE_FIELD)),
         channels=LOCATE_CHANNELS,
-        heat_width=rounded(2 * spacing),
+        heat_width=rounded(1.6 * spacing),
         jitter=rounded(12 * spacing),
         anywhere=0.15,
         batch=1,

@@ -61,8 +61,9 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor]]):
             extent=np.full(3, settings.field * settings.spacing),
             sideways=None if plane is None else plane.normal,
         )
-        fill = float(volume.voxels.min())
-        image = transform.sample(volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=fill)
+        image = transform.sample(
+            volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=case.lowest
+        )
         positions = case.positions[self.order] if transform.mirrors else case.positions
         places = transform.to_crop(positions) / settings.spacing + (settings.field - 1) / 2
         return _as_image(vary_intensities(rng, image, settings.augmentation)), _as_places(places)
@@ -116,8 +117,9 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             warp=drawn.warp,
         )
         volume = case.volume()
-        fill = float(volume.voxels.min())
-        image = transform.sample(volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=fill)
+        image = transform.sample(
+            volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=case.lowest
+        )
         expected = np.where(np.isfinite(case.positions), case.positions, pose.apply(self.shape))
         expected[~case.known] = np.nan
         rows = self.order if transform.mirrors else slice(None)
@@ -127,7 +129,7 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         starts += rng.normal(0, settings.deviation / settings.spacing, starts.shape)
         starts[((starts < 0) | (starts > settings.field - 1)).any(axis=1)] = np.nan
         if rng.random() < settings.cut:
-            places = _cut(rng, image, places, fill)
+            places = _cut(rng, image, places, case.lowest)
         return (
             _as_image(vary_intensities(rng, image, settings.augmentation)),
             _as_places(starts),
