@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ EXAMPLES = """
 Examples:
 
   train_cli train config.yaml --output run
+
+  train_cli train config.yaml --output run-cv --folds 5
 
   train_cli train config.yaml --output run-2 --fold 2/5 --set training.epochs=100 --set augmentation.mirror=0
 """
@@ -28,6 +31,16 @@ def run(
         str | None,
         typer.Option(
             metavar="k/n", help="Cross-validation: leave out the k-th of n parts.", show_default=False
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Cross-validate in N parts, then train on all cases: the model knows its error on cases "
+            "that it had not seen. Takes N + 1 times as long.",
+            show_default=False,
         ),
     ] = None,
     changes: Annotated[
@@ -55,14 +68,20 @@ def run(
     Stopped at any moment, the same command goes on from the last epoch. On a
     CPU it ends with the same model, bit for bit.
 
-    RUN holds config.yaml, checkpoints/last.ckpt and best.ckpt, metrics.csv,
-    TensorBoard events and model/.
+    RUN holds config.yaml, validation.csv (what was found in each validation
+    case) and model/. Each network has checkpoints/last.ckpt and best.ckpt,
+    metrics.csv and TensorBoard events: in RUN, or in RUN/locate and RUN/refine.
+    With --folds there is a run folder for each part, RUN/fold-1 and so on.
     """
+    from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.training.config import read_config
+    from LandmarkDetectionLib.training.cross_validation import cross_validate
     from LandmarkDetectionLib.training.folds import Fold
     from LandmarkDetectionLib.training.loop import is_first_process, train
 
     overrides = list(changes or ())
+    if fold is not None and folds is not None:
+        raise InputError("--fold trains one part and --folds all of them; give one of the two.")
     if fold is not None:
         Fold.parse(fold)
         overrides.append(f"data.fold='{fold}'")
@@ -75,7 +94,8 @@ def run(
     from train_cli.training_bar import TrainingBar
 
     try:
-        bundle = train(
+        work = train if folds is None else partial(cross_validate, folds=folds)
+        bundle = work(
             settings,
             output,
             device=chosen,

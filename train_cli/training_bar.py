@@ -20,7 +20,8 @@ class TrainingBar(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            self._advance = self._stack.enter_context(self._console.progress("Training"))
+            title = getattr(pl_module, "title", "Training")
+            self._advance = self._stack.enter_context(self._console.progress(title))
             self._show(trainer)
 
     def on_train_batch_end(

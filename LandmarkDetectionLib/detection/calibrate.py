@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 
 _NEWTON_STEPS = 50
 _RIDGE = 1e-3
+_USUAL = 3.0
+"""Standard deviations from the shape that speak against nothing."""
 
 
 def conformal_radius(errors: Array, coverage: float) -> float:
@@ -103,10 +105,20 @@ def fit_presence(logits: Array, present: NDArray[np.bool_]) -> tuple[float, floa
     return float(weights[0]), float(weights[1])
 
 
-def calibrated_presence(logits: Array, calibration: Calibration | None) -> Array:
-    """Probabilities that landmarks are there, of an engine's logits; as they are where nothing is known."""
+def calibrated_presence(
+    logits: Array, calibration: Calibration | None, misfits: Array | None = None
+) -> Array:
+    """Probabilities that landmarks are there.
+
+    Args:
+        logits: (K,) the engine's.
+        calibration: of the logits; None takes them as they are.
+        misfits: (K,) how far each lies from where the shape of the others puts it, in standard deviations;
+            NaN where nobody knows. Beyond three, it counts against a landmark as it does under a Gaussian.
+    """
     slope, intercept = (calibration and calibration.presence) or (1.0, 0.0)
-    return sigmoid(slope * logits + intercept)
+    against = 0.0 if misfits is None else 0.5 * np.maximum(np.nan_to_num(misfits) ** 2 - _USUAL**2, 0)
+    return sigmoid(slope * logits + intercept - against)
 
 
 def sigmoid(logits: Array) -> Array:

@@ -155,7 +155,7 @@ class LocateRefineDetector:
         weights = load_weights(folder)
         self._locate = _loaded(LocateNetwork(locate, landmarks), weights, "locate.", folder, device)
         self._refine = _loaded(RefineNetwork(fine, landmarks), weights, "refine.", folder, device)
-        self._chain = Chain.of(settings, bundle.table, bundle.mean_shape)
+        self._chain = Chain.of(settings, bundle.table, bundle.shape.mean)
 
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         progress("prepare", 0.0)
@@ -200,8 +200,11 @@ def judge(
 ) -> tuple[Detection, ...]:
     """What is said of each landmark: is it there, where, and how far from the truth at most."""
     calibration = bundle.calibration
-    probabilities = calibrated_presence(refined.presences, calibration)
     inside = frame.contains(np.nan_to_num(refined.positions))
+    probabilities = calibrated_presence(refined.presences, calibration)
+    there = inside & (probabilities >= settings.uncertain)
+    misfits = bundle.shape.misfits(np.where(there[:, None], refined.positions, np.nan))
+    probabilities = calibrated_presence(refined.presences, calibration, misfits)
     detections = []
     for row, name in enumerate(bundle.table.names):
         probability = float(probabilities[row]) if inside[row] else 0.0

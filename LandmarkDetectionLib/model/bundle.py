@@ -20,6 +20,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Bundle:
         preparation: how a scan is brought into the form that the network was trained on.
         network: sizes of the network.
         detection: settings of the engine.
-        mean_shape: (K, 3) mm, the mean constellation in the order of the table; NaN where never seen.
+        shape: the mean constellation in the order of the table, and how it varies.
         calibration: error radii, or None if there was no validation data.
         training_data: what it was trained on: fingerprint, number of cases.
         metrics: what validation measured.
@@ -95,7 +96,7 @@ class Bundle:
     preparation: Preparation
     network: dict[str, Any]
     detection: dict[str, Any]
-    mean_shape: NDArray[np.float64]
+    shape: ShapeModel
     calibration: Calibration | None = None
     training_data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -266,7 +267,9 @@ def _to_json(bundle: Bundle, weights_sha256: str) -> dict[str, Any]:
         "preparation": asdict(bundle.preparation),
         "network": bundle.network,
         "detection": bundle.detection,
-        "mean_shape": [None if np.isnan(point).any() else point.tolist() for point in bundle.mean_shape],
+        "mean_shape": [_or_none(point) for point in bundle.shape.mean],
+        "shape_modes": np.round(bundle.shape.modes, 5).tolist(),
+        "shape_deviations": [_or_none(value) for value in bundle.shape.deviations],
         "calibration": asdict(bundle.calibration) if bundle.calibration else None,
         "training_data": bundle.training_data,
         "metrics": bundle.metrics,
@@ -274,15 +277,31 @@ def _to_json(bundle: Bundle, weights_sha256: str) -> dict[str, Any]:
     }
 
 
+def _or_none(value: NDArray[np.float64]) -> Any:
+    """Numbers as JSON has them: null where unknown."""
+    return None if np.isnan(value).any() else value.tolist()
+
+
+def _shape_from(content: dict[str, Any], landmarks: int) -> ShapeModel:
+    mean = [[np.nan] * 3 if point is None else point for point in content["mean_shape"]]
+    deviations = [np.nan if value is None else value for value in content["shape_deviations"]]
+    shape = ShapeModel(
+        mean=np.array(mean, dtype=float),
+        modes=np.array(content["shape_modes"], dtype=float).reshape(-1, landmarks, 3),
+        deviations=np.array(deviations, dtype=float),
+    )
+    if shape.mean.shape != (landmarks, 3) or len(deviations) != landmarks:
+        raise ValueError(
+            f"mean_shape has {len(mean)} points and shape_deviations {len(deviations)}; "
+            f"there are {landmarks} landmarks"
+        )
+    return shape
+
+
 def _from_json(content: dict[str, Any]) -> Bundle:
     table = LandmarkTable(tuple(Landmark(**row) for row in content["landmarks"]))
     preparation = content["preparation"]
     calibration = content["calibration"]
-    mean_shape = np.array(
-        [[np.nan] * 3 if point is None else point for point in content["mean_shape"]], dtype=float
-    )
-    if mean_shape.shape != (len(table), 3):
-        raise ValueError(f"mean_shape has {len(mean_shape)} points for {len(table)} landmarks")
     return Bundle(
         name=str(content["name"]),
         engine=str(content["engine"]),
@@ -292,7 +311,7 @@ def _from_json(content: dict[str, Any]) -> Bundle:
         ),
         network=dict(content["network"]),
         detection=dict(content["detection"]),
-        mean_shape=mean_shape,
+        shape=_shape_from(content, len(table)),
         calibration=Calibration(**calibration) if calibration else None,
         training_data=dict(content["training_data"]),
         metrics=dict(content["metrics"]),

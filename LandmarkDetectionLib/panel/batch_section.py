@@ -98,7 +98,7 @@ class _Batch:
     def reviews(self) -> list[Review]:
         """The cases with results, the most doubtful first."""
         results = [outcome.result for outcome in self.outcomes.values() if outcome.result is not None]
-        names, shape = self.bundle.table.names, self.bundle.mean_shape
+        names, shape = self.bundle.table.names, self.bundle.shape.mean
         return in_order_of_doubt([review(result, names, shape) for result in results])
 
 

@@ -17,6 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.sections import TrainingSection
 
+Array = NDArray[np.float64]
+
 
 class AveragedTraining(L.LightningModule):
     """Trains a network, and keeps an exponential average of its weights, which is the better network.
@@ -26,7 +28,12 @@ class AveragedTraining(L.LightningModule):
         training: how.
         epochs: in all.
         validation: cases that the landmark error is measured on; may be empty.
+
+    Attributes:
+        title: what a progress bar calls it.
     """
+
+    title = "Training"
 
     def __init__(
         self, network: nn.Module, training: TrainingSection, epochs: int, validation: Sequence[PreparedCase]
@@ -45,8 +52,16 @@ class AveragedTraining(L.LightningModule):
         return best
 
     @abstractmethod
-    def landmark_errors(self) -> NDArray[np.float64]:
+    def landmark_positions(self) -> Array:
+        """What the best network finds, (validation cases, landmarks, 3) world mm; NaN where nothing."""
+
+    def landmark_errors(self) -> Array:
         """Distances in mm, (validation cases, landmarks); NaN where absent, infinite where missed."""
+        found = self.landmark_positions()
+        self.network.train()
+        truth = np.array([case.positions for case in self.validation])
+        apart: Array = np.linalg.norm(found - truth, axis=2)
+        return np.where(np.isfinite(truth).all(axis=2) & np.isnan(apart), np.inf, apart)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(

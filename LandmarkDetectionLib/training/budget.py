@@ -72,7 +72,9 @@ def expectation(epochs: int, batch: int, seconds: float, device: torch.device) -
     )
 
 
-def training_section(epochs: int, batch: int, device: torch.device, seed: int) -> TrainingSection:
+def training_section(
+    epochs: int, batch: int, device: torch.device, seed: int, *, learning_rate: float
+) -> TrainingSection:
     """The loop's settings for so many epochs on a device."""
     threads = torch.get_num_threads() if device.type == "cpu" else _cores()
     return TrainingSection(
@@ -80,7 +82,7 @@ def training_section(epochs: int, batch: int, device: torch.device, seed: int) -
         steps_per_epoch=STEPS_PER_EPOCH,
         batch=batch,
         accumulate=1,
-        learning_rate=2e-3,
+        learning_rate=learning_rate,
         weight_decay=1e-4,
         warmup=min(100, max(epochs * STEPS_PER_EPOCH // 10, 1)),
         gradient_clip=5.0,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
@@ -19,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import make_folder
+from LandmarkDetectionLib.data.files import make_folder, write_text
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import save_bundle
 from LandmarkDetectionLib.training.allocator import keep_freed_memory
@@ -31,6 +32,9 @@ from LandmarkDetectionLib.training.sampling import EpochSampler
 from LandmarkDetectionLib.training.sections import TrainingConfig
 from LandmarkDetectionLib.training.stage import Stage
 
+VALIDATION = "validation.csv"
+"""In a run folder: what its model said of cases that it was not trained on."""
+
 
 def train(
     config: TrainingConfig,
@@ -39,6 +43,7 @@ def train(
     device: torch.device,
     callbacks: Sequence[L.Callback] = (),
     progress: CasesProgress = iter,
+    outcomes: pd.DataFrame | None = None,
 ) -> Path:
     """Train, or go on with a run that was interrupted, and write its bundle.
 
@@ -48,6 +53,8 @@ def train(
         device: where to train; under torchrun or Slurm, one process a GPU.
         callbacks: Lightning callbacks, for progress bars.
         progress: wraps the list of cases to prepare, for a progress bar.
+        outcomes: what the bundle is calibrated on, as `outcomes.tabulate` has it; None validates the run on
+            its own validation cases.
 
     Returns:
         The bundle's folder, `RUN/model`.
@@ -66,7 +73,10 @@ def train(
     for stage in engine.stages():
         first = train_stage(config, stage, run / stage.folder, device, engine.data_digest, callbacks)
     if first:
-        bundle, weights = engine.bundle(run, device)
+        if outcomes is None:
+            outcomes = engine.validate(run, device)
+        write_text(run / VALIDATION, outcomes.to_csv(index=False))
+        bundle, weights = engine.bundle(run, outcomes)
         save_bundle(bundle, weights, run / "model")
     return run / "model"
 

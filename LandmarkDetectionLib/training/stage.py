@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -44,5 +45,8 @@ class Engine(Protocol):
     def stages(self) -> tuple[Stage, ...]:
         """The networks to train, one after the other."""
 
-    def bundle(self, run: Path, device: torch.device) -> tuple[Bundle, Mapping[str, Tensor]]:
-        """What the run's best checkpoints become, calibrated on the validation cases, and its weights."""
+    def validate(self, run: Path, device: torch.device) -> pd.DataFrame:
+        """What the run's best checkpoints say of the validation cases, as `outcomes.tabulate` has it."""
+
+    def bundle(self, run: Path, outcomes: pd.DataFrame) -> tuple[Bundle, Mapping[str, Tensor]]:
+        """What the run's best checkpoints become, calibrated on such outcomes, and its weights."""

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
@@ -39,7 +40,7 @@ def a_model(tmp_path: Path) -> Path:
         preparation=Preparation(1.0, Normaliser("adaptive", 0.5, 99.5)),
         network={"channels": [8, 8, 8], "blocks": [2, 3, 2, 1], "groups": 8},
         detection={"window": [32, 32, 32], "threshold": 0.4},
-        mean_shape=np.full((3, 3), np.nan),
+        shape=ShapeModel.of_mean(np.full((3, 3), np.nan)),
     )
     save_bundle(bundle, network.state_dict(), tmp_path / "small model")
     return tmp_path / "small model"

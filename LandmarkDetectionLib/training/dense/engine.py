@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape import mean_shape
-from LandmarkDetectionLib.detection.calibrate import calibrate
+from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.model.bundle import Bundle
-from LandmarkDetectionLib.training.checkpoints import load_best, measured
+from LandmarkDetectionLib.training.checkpoints import load_best
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.dense.crops import CropDataset
 from LandmarkDetectionLib.training.dense.module import DenseTraining, detection_settings
+from LandmarkDetectionLib.training.outcomes import Outcome, calibration_of, figures_of, tabulate
 from LandmarkDetectionLib.training.prepared_data import CasesProgress, prepare
 from LandmarkDetectionLib.training.stage import Stage
 
@@ -41,10 +42,26 @@ class DenseEngine:
         samples = CropDataset(self.data.training, self.data.table, self.config)
         return (Stage("", self._module(), samples, self.config.training.batch, self.cap),)
 
-    def bundle(self, run: Path, device: torch.device) -> tuple[Bundle, Mapping[str, Tensor]]:
-        module = load_best(self._module(), run).to(device)
-        errors = module.landmark_errors()
-        settings, network = detection_settings(self.config), self.config.network
+    def validate(self, run: Path, device: torch.device) -> pd.DataFrame:
+        found = load_best(self._module(), run).to(device).landmark_positions()
+        nothing = np.full(len(self.data.table), np.nan)
+        outcomes = [
+            Outcome(
+                case.name,
+                case.positions,
+                case.known,
+                positions,
+                case.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1),
+                spreads=nothing,
+                presences=nothing,
+            )
+            for case, positions in zip(self.data.validation, found, strict=True)
+        ]
+        return tabulate(outcomes, self.data.table.names)
+
+    def bundle(self, run: Path, outcomes: pd.DataFrame) -> tuple[Bundle, Mapping[str, Tensor]]:
+        module = load_best(self._module(), run)
+        settings, network, names = detection_settings(self.config), self.config.network, self.data.table.names
         bundle = Bundle(
             name=self.config.name,
             engine=self.config.engine,
@@ -62,10 +79,10 @@ class DenseEngine:
                 "uncertain": settings.uncertain,
                 "padding": settings.padding,
             },
-            mean_shape=mean_shape(np.stack([case.positions for case in self.data.training])),
-            calibration=calibrate(self.data.table.names, np.where(np.isfinite(errors), errors, np.nan)),
+            shape=learn_shape(np.stack([case.positions for case in self.data.training])),
+            calibration=calibration_of(outcomes, names),
             training_data=self.data.described(),
-            metrics={"validation": measured(errors, self.cap)} if len(errors) else {},
+            metrics={"validation": figures_of(outcomes, names, self.cap)},
             software=f"LandmarkDetection {__version__}",
         )
         return bundle, module.best_network.state_dict()

@@ -45,22 +45,14 @@ class DenseTraining(AveragedTraining):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
-    def landmark_errors(self) -> NDArray[np.float64]:
+    def landmark_positions(self) -> NDArray[np.float64]:
         network = self.best_network.eval()
-        errors = np.full((len(self.validation), self.landmarks), np.nan)
-        for row, case in enumerate(self.validation):
-            peaks = find_landmarks(
-                network,
-                case.whole_volume(),
-                detection_settings(self.config),
-                self.landmarks,
-                device=self.device,
-            )
-            found = np.array([peak.position for peak in peaks])
-            errors[row] = np.linalg.norm(found - case.positions, axis=1)
-            errors[row, np.isfinite(case.positions).all(axis=1) & np.isnan(found).any(axis=1)] = np.inf
-        self.network.train()
-        return errors
+        settings = detection_settings(self.config)
+        found = [
+            find_landmarks(network, case.whole_volume(), settings, self.landmarks, device=self.device)
+            for case in self.validation
+        ]
+        return np.array([[peak.position for peak in peaks] for peaks in found])
 
 
 def network_settings(config: DenseConfig, landmarks: int) -> VNetSettings:

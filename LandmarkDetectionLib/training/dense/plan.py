@@ -39,6 +39,7 @@ MORE_FOR_ANY_POSE = 2
 BATCH, LARGEST_BATCH = 2, 8
 NETWORK = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
 SMALL_NETWORK = NetworkSection(channels=(8, 16, 32), blocks=(2, 3, 2, 1), groups=8)
+LEARNING_RATE = 2e-3
 FEWEST_STEPS = 500
 """The network of full size learns too little in fewer steps than these."""
 
@@ -67,7 +68,7 @@ def plan_dense(
         engine="dense",
         data=data,
         image=survey.image,
-        training=training_section(epochs, batch, device, seed),
+        training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
         target=TargetSection(
             positive=rounded(BALL_VOXELS * spacing), negative=rounded(SHELL_VOXELS * spacing)
         ),

@@ -34,6 +34,7 @@ class LocateTraining(AveragedTraining):
         chain: what detects with the network; its settings and mean shape.
     """
 
+    title = "Training locate (1 of 2)"
     network: LocateNetwork
 
     def __init__(
@@ -55,19 +56,15 @@ class LocateTraining(AveragedTraining):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
-    def landmark_errors(self) -> Array:
+    def landmark_positions(self) -> Array:
         network = self.best_network.eval()
         assert isinstance(network, LocateNetwork)
-        errors = np.full((len(self.validation), len(self.chain.shape)), np.nan)
+        found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            found = self.chain.find_pose(network, case.whole_volume(), self.device)
-            there = np.isfinite(case.positions).all(axis=1)
-            errors[row, there] = np.inf
-            if found is not None:
-                apart = np.linalg.norm(found.pose.apply(self.chain.shape) - case.positions, axis=1)
-                errors[row, there] = apart[there]
-        self.network.train()
-        return errors
+            alignment = self.chain.find_pose(network, case.whole_volume(), self.device)
+            if alignment is not None:
+                found[row] = alignment.pose.apply(self.chain.shape)
+        return found
 
 
 class RefineTraining(AveragedTraining):
@@ -80,6 +77,7 @@ class RefineTraining(AveragedTraining):
         chain: what detects with the network; its settings and mean shape.
     """
 
+    title = "Training refine (2 of 2)"
     network: RefineNetwork
 
     def __init__(
@@ -115,19 +113,15 @@ class RefineTraining(AveragedTraining):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
-    def landmark_errors(self) -> Array:
+    def landmark_positions(self) -> Array:
         network = self.best_network.eval()
         assert isinstance(network, RefineNetwork)
-        errors = np.full((len(self.validation), len(self.chain.shape)), np.nan)
+        found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            there = np.isfinite(case.positions).all(axis=1)
-            if there.sum() < 3:
-                continue
-            pose = fit_similarity(self.chain.shape, case.positions)
-            refined = self.chain.refine(network, case.whole_volume(), pose, self.device)
-            errors[row] = np.linalg.norm(refined.positions - case.positions, axis=1)
-        self.network.train()
-        return errors
+            if np.isfinite(case.positions).all(axis=1).sum() >= 3:
+                pose = fit_similarity(self.chain.shape, case.positions)
+                found[row] = self.chain.refine(network, case.whole_volume(), pose, self.device).positions
+        return found
 
 
 def to_cells(voxels: Tensor, reduction: int) -> Tensor:

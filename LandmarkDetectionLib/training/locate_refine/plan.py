@@ -40,8 +40,9 @@ REFINE_HEAT = 0.65
 DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
-LOCATE_SHARE = 0.25
-STEPS_PER_CASE = 100
+LEARNING_RATE = 3e-3
+LOCATE_SHARE = 0.3
+STEPS_PER_CASE = 130
 FEWEST_STEPS, MOST_STEPS = 1_000, 10_000
 MORE_ON_GPU = 2
 BATCH, LARGEST_BATCH = 8, 32
@@ -73,7 +74,7 @@ def plan_locate_refine(
         engine="locate-refine",
         data=data,
         image=survey.image,
-        training=training_section(epochs, batch, device, seed),
+        training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
         locate=locate.model_copy(update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1)}),
         refine=refine,
         detection=DetectionSection(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.outcomes import Outcome
 
 Array = NDArray[np.float64]
 
@@ -20,42 +20,6 @@ CUTS = 2
 """Of each case: the scan ends somewhere between its landmarks."""
 _LEFT = (0.25, 0.85)
 """Share of the landmarks that a cut leaves, about."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What the chain said of one scan with K landmarks.
-
-    Attributes:
-        case: its name.
-        cut: 0 for the scan as it is, otherwise the number of the cut.
-        truth: (K, 3) world mm; NaN where absent.
-        known: (K,) whether anybody knows where the landmark is, or that it is absent.
-        positions: (K, 3) world mm; NaN where the chain has none.
-        inside: (K,) whether they lie in the scan.
-        spreads: (K,) mm, of the evidence.
-        presences: (K,) logits; NaN where no pose was found.
-    """
-
-    case: str
-    cut: int
-    truth: Array
-    known: NDArray[np.bool_]
-    positions: Array
-    inside: NDArray[np.bool_]
-    spreads: Array
-    presences: Array
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """(K,) whether each landmark is in the scan."""
-        return np.asarray(np.isfinite(self.truth).all(axis=1))
-
-    @property
-    def errors(self) -> Array:
-        """(K,) mm; NaN where absent, infinite where nothing was found."""
-        apart: Array = np.linalg.norm(self.positions - self.truth, axis=1)
-        return np.where(self.present & np.isnan(apart), np.inf, apart)
 
 
 def validate(
@@ -109,7 +73,7 @@ def _outcome(
         refined = chain.refine(refine, fine, found.pose, device)
         positions, spreads, presences = refined.positions, refined.spreads, refined.presences
     inside = fine.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
-    return Outcome(case.name, cut, truth, case.known, positions, inside, spreads, presences)
+    return Outcome(case.name, truth, case.known, positions, inside, spreads, presences, cut)
 
 
 def _draw_cut(rng: np.random.Generator, case: PreparedCase) -> Callable[[Volume], Volume] | None:

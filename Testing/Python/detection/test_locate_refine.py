@@ -16,6 +16,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.detector import load_detector
@@ -90,7 +91,7 @@ def a_bundle(tmp_path: Path) -> Path:
             "found": 0.8,
             "uncertain": 0.5,
         },
-        mean_shape=SHAPE,
+        shape=ShapeModel.of_mean(SHAPE),
     )
     weights = {
         prefix + name: value

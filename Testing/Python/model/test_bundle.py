@@ -16,6 +16,7 @@ import torch
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.model.bundle import (
     Bundle,
@@ -46,7 +47,11 @@ def a_bundle() -> Bundle:
         preparation=Preparation(0.2, Normaliser("adaptive", 0.5, 99.5)),
         network={"channels": [8, 8, 8]},
         detection={"window": [16, 16, 16]},
-        mean_shape=np.array([[1.0, 2.0, 3.0], [np.nan] * 3, [-1.0, 0.0, 0.5]]),
+        shape=ShapeModel(
+            mean=np.array([[1.0, 2.0, 3.0], [np.nan] * 3, [-1.0, 0.0, 0.5]]),
+            modes=np.arange(18.0).reshape(2, 3, 3),
+            deviations=np.array([0.2, np.nan, 0.3]),
+        ),
         calibration=Calibration(0.9, 0.31, {"links": 0.2}, 40),
         training_data={"fingerprint": "abc"},
         metrics={"validation": {"val_mre_mm": 0.2}},
@@ -80,8 +85,9 @@ def refusal(action: Callable[[], object]) -> str:
 
 def test_what_is_written_is_read(a_bundle: Bundle, a_folder: Path) -> None:
     read = load_bundle(a_folder)
-    np.testing.assert_array_equal(read.mean_shape, a_bundle.mean_shape)
-    assert replace(read, mean_shape=a_bundle.mean_shape).__dict__ == a_bundle.__dict__
+    for part in ("mean", "modes", "deviations"):
+        np.testing.assert_array_equal(getattr(read.shape, part), getattr(a_bundle.shape, part))
+    assert replace(read, shape=a_bundle.shape).__dict__ == a_bundle.__dict__
     weights = load_weights(a_folder)
     assert set(weights) == set(WEIGHTS)
     assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
@@ -99,7 +105,7 @@ def test_another_version_is_refused_with_both_versions(a_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["landmarks", "preparation", "network", "detection", "mean_shape", "calibration", "training_data"],
+    ["landmarks", "network", "detection", "mean_shape", "shape_modes", "calibration", "training_data"],
 )
 def test_a_missing_field_is_named(a_folder: Path, field: str) -> None:
     change(a_folder, lambda content: content.pop(field))

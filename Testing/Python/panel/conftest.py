@@ -17,6 +17,7 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.model.bundle import Bundle, Calibration, save_bundle
@@ -71,7 +72,7 @@ def a_trained_model() -> Path:
         preparation=preparation,
         network={"channels": [8, 8, 8], "blocks": [2, 3, 2, 1], "groups": 8},
         detection={"window": [32, 32, 32], "threshold": 0.5, "uncertain": 0.3},
-        mean_shape=np.array([[0.0, 0, 0], [12, 0, 0], [0, 9, 4]]),
+        shape=ShapeModel.of_mean(np.array([[0.0, 0, 0], [12, 0, 0], [0, 9, 4]])),
         calibration=Calibration(0.9, 1.25, {"dark": 0.75}, points=40),
         training_data={"training_cases": 60, "validation_cases": 0},
         licence="CC0-1.0",

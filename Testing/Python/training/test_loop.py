@@ -52,7 +52,7 @@ def test_a_run_leaves_all_that_was_promised(a_config: DenseConfig, tmp_path: Pat
     description = load_bundle(bundle)
     assert description.table.names == ("bright", "dark", "far")
     assert description.training_data["training_cases"] == 3
-    assert np.isfinite(description.mean_shape).all()
+    assert np.isfinite(description.shape.mean).all()
 
 
 def test_the_bundle_detects_in_a_scan(a_config: DenseConfig, tmp_path: Path) -> None:

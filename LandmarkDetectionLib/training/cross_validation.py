@@ -1,0 +1,78 @@
+"""A model of all cases that knows how good it is: cross-validation first, then one run on everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import pandas as pd
+import torch
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE
+from LandmarkDetectionLib.training.config import read_config
+from LandmarkDetectionLib.training.loop import VALIDATION, train
+from LandmarkDetectionLib.training.prepared_data import CasesProgress
+from LandmarkDetectionLib.training.sections import TrainingConfig
+
+
+def cross_validate(
+    config: TrainingConfig,
+    run: Path,
+    folds: int,
+    *,
+    device: torch.device,
+    callbacks: Sequence[L.Callback] = (),
+    progress: CasesProgress = iter,
+) -> Path:
+    """Train on all but a part of the cases, for each part; then on all, calibrated on what was left out.
+
+    The parts are those of `data.fold`: cases of one group stay together. What is left out is looked at when
+    a training has ended, and chooses nothing.
+
+    Args:
+        config: what to do; has neither validation cases nor a fold of its own.
+        run: the run folder; holds `fold-1` and so on, run folders too, beside what every run folder holds.
+        folds: how many parts.
+        device: where to train.
+        callbacks: Lightning callbacks, for progress bars.
+        progress: wraps the list of cases to prepare, for a progress bar.
+
+    Returns:
+        The bundle's folder, `RUN/model`.
+
+    Raises:
+        InputError: as `train`, or if the configuration has validation cases.
+    """
+    if config.data.val is not None or config.data.fold is not None:
+        raise InputError(
+            "--folds: the configuration has validation cases already; set data.val=null and data.fold=null."
+        )
+    outcomes = []
+    for number in range(1, folds + 1):
+        part, folder = fold_of(config, number, folds), run / f"fold-{number}"
+        if not _is_done(part, folder):
+            train(part, folder, device=device, callbacks=callbacks, progress=progress)
+        outcomes.append(pd.read_csv(folder / VALIDATION))
+    return train(
+        config, run, device=device, callbacks=callbacks, progress=progress, outcomes=pd.concat(outcomes)
+    )
+
+
+def fold_of(config: TrainingConfig, number: int, folds: int) -> TrainingConfig:
+    """The configuration of one part: validated once, at the end of each stage."""
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"fold": f"{number}/{folds}"}),
+            "training": config.training.model_copy(
+                update={"validate_every": config.training.epochs, "patience": 0}
+            ),
+        }
+    )
+
+
+def _is_done(config: TrainingConfig, run: Path) -> bool:
+    """Whether a run with this configuration has ended."""
+    ended = (run / "model" / DESCRIPTION_FILE).is_file() and (run / VALIDATION).is_file()
+    return ended and read_config(run / "config.yaml") == config
