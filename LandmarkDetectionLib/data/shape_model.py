@@ -29,8 +29,8 @@ class ShapeModel:
     Attributes:
         mean: (K, 3) mm; NaN for a landmark that was never seen.
         modes: (M, K, 3) mm, what a standard deviation along each mode moves; the largest first.
-        deviations: (K,) mm, how far a landmark of a new shape lies from where the modes, fitted to that shape,
-            put it (root mean square); NaN where the mean is, or nobody knows.
+        deviations: (K,) mm, how far a landmark of a new shape lies from where the modes, fitted to it, put it
+            (root mean square); NaN where the mean is, or nobody knows.
     """
 
     mean: Array

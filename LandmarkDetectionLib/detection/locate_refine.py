@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import scale
 from LandmarkDetectionLib.data.preparation import check_size
-from LandmarkDetectionLib.data.shape import Similarity, find_symmetry
+from LandmarkDetectionLib.data.shape import Similarity, find_symmetry, fit_robustly
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
@@ -40,6 +41,9 @@ from LandmarkDetectionLib.model.unet import UNetSettings
 
 ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
+_SCOUTS = 16
+"""Landmarks that are looked at to settle the pose."""
+_FEWEST_SCOUTS = 4
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,31 @@ class Chain:
         progress: Progress = no_progress,
     ) -> Refined:
         """What the fine look finds around the mean shape in a pose; NaN where the shape has no landmark."""
-        return refine(
-            network,
-            volume,
-            pose.apply(self.shape),
-            pose.rotation,
-            self.settings.refine,
-            normalise=normalise,
-            fill=float(volume.voxels.min()),
-            device=device,
-            mirror=self.mirror,
-            progress=progress,
+        look = partial(
+            refine, network, volume, normalise=normalise, fill=float(volume.voxels.min()), device=device
         )
+        pose = self._settle(look, volume.frame, pose)
+        starts = pose.apply(self.shape)
+        return look(starts, pose.rotation, self.settings.refine, mirror=self.mirror, progress=progress)
+
+    def _settle(self, look: Callable[..., Refined], frame: Frame, pose: Similarity) -> Similarity:
+        """The pose once more, from the fine look at a few landmarks that lie far from each other.
+
+        The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be.
+        """
+        settings = self.settings.refine
+        for doubt in (self.settings.tolerance, self.settings.tolerance / 3):
+            starts = pose.apply(self.shape)
+            inside = np.isfinite(starts).all(axis=1) & frame.contains(np.nan_to_num(starts))
+            scouts = spread_out(self.shape, np.flatnonzero(inside), _SCOUTS)
+            starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
+            wider = replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
+            seen = look(starts, pose.rotation, wider, doubt=doubt)
+            there = np.where((seen.presences > 0)[:, None], seen.positions, np.nan)
+            if np.isfinite(there).all(axis=1).sum() < _FEWEST_SCOUTS:
+                return pose
+            pose = fit_robustly(self.shape, there)
+        return pose
 
 
 class LocateRefineDetector:
@@ -215,6 +232,19 @@ def judge(
         radius = calibration.radius_of(name, refined.spreads[row]) if calibration else np.nan
         detections.append(Detection(name, refined.positions[row], status, probability, radius))
     return tuple(detections)
+
+
+def spread_out(points: NDArray[np.float64], rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most `count` of the rows of points (K, 3), each as far as can be from those before it."""
+    chosen: list[int] = []
+    middle = points[rows].sum(axis=0) / max(len(rows), 1)
+    nearest = np.linalg.norm(points[rows] - middle, axis=1)
+    for _ in range(min(count, len(rows))):
+        farthest = int(nearest.argmax())
+        apart = np.linalg.norm(points[rows] - points[rows[farthest]], axis=1)
+        nearest = np.minimum(nearest, apart) if chosen else apart
+        chosen.append(int(rows[farthest]))
+    return np.array(chosen, dtype=np.int64)
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -46,7 +46,7 @@ class RefineSettings:
 
     spacing: float
     window: int
-    largest: int = 1_000_000
+    largest: int = 64_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,7 @@ def refine(
     fill: float,
     device: torch.device,
     mirror: Mirror | None = None,
+    doubt: float = 0.0,
     progress: Progress = no_progress,
 ) -> Refined:
     """Look at the anatomy as it lies, and read the landmarks' places off windows around the starts.
@@ -121,6 +122,7 @@ def refine(
         fill: the scan's value for what lies outside it.
         device: where the network runs.
         mirror: how to look a second time, at the mirror image; the opinions are averaged.
+        doubt: how far the starts are off beyond what the network was trained with, mm along one axis.
         progress: told after every field.
     """
     views = [(rotation, np.arange(len(starts)))]
@@ -137,7 +139,14 @@ def refine(
                 volume, axes @ field.middle, axes, size=field.size, spacing=settings.spacing, fill=fill
             )
             opinion[field.rows] = _look(
-                network, normalise(image), field, expected[field.rows], names[field.rows], settings, device
+                network,
+                normalise(image),
+                field,
+                expected[field.rows],
+                names[field.rows],
+                settings,
+                device,
+                doubt,
             )
             progress("refine", (view + done / len(fields)) / len(views))
         opinion[:, :3] = opinion[:, :3] @ axes.T
@@ -186,6 +195,7 @@ def _look(
     names: NDArray[np.int64],
     settings: RefineSettings,
     device: torch.device,
+    doubt: float,
 ) -> Array:
     """Of each landmark in a field: place x, y, z, canonical mm, spread, mass and presence, (N, 6)."""
     reduction = network.settings.reduction
@@ -207,6 +217,7 @@ def _look(
                 windows,
                 torch.from_numpy(names[some]).to(device),
                 torch.from_numpy(offsets[some]).float().to(device),
+                doubt / cell,
             )
             places, spreads, masses = read_heat(heat.cpu(), cell)
             inside = places + (corners[some] + half - middle) * cell + field.middle

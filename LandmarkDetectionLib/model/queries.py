@@ -58,13 +58,17 @@ class RefineNetwork(nn.Module):
         self.presence = nn.Embedding(landmarks, width + 1)
         nn.init.normal_(self.presence.weight, std=width**-0.5)
 
-    def ask(self, windows: Tensor, landmarks: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(
+        self, windows: Tensor, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """What the features in windows say of one landmark each.
 
         Args:
             windows: (N, C, Z, Y, X) features.
             landmarks: (N,) rows.
             offsets: (N, 3) where each landmark is expected, cells x, y, z from the window's middle.
+            doubt: how far the expectation itself is off, cells along one axis (standard deviation), beyond
+                what the network was trained with.
 
         Returns:
             Logarithms of heat (N, Z, Y, X), up to a constant, and logits of presence (N,).
@@ -72,21 +76,21 @@ class RefineNetwork(nn.Module):
         with torch.autocast(windows.device.type, enabled=False):
             windows = windows.float()
             heat = torch.einsum("nczyx,nc->nzyx", windows, self.codes[landmarks])
-            heat = heat + self._expectation(windows.shape[2:], landmarks, offsets)
+            heat = heat + self._expectation(windows.shape[2:], landmarks, offsets, doubt)
             share = torch.softmax(heat.flatten(1), dim=1)
             there = torch.einsum("ncv,nv->nc", windows.flatten(2), share)
             weights = self.presence(landmarks)
             logits = (torch.relu(self.mix(there)) * weights[:, :-1]).sum(dim=1) + weights[:, -1]
         return heat, logits
 
-    def _expectation(self, shape: torch.Size, landmarks: Tensor, offsets: Tensor) -> Tensor:
+    def _expectation(self, shape: torch.Size, landmarks: Tensor, offsets: Tensor, doubt: float) -> Tensor:
         """Logarithm of a Gaussian around where each landmark is expected, (N, Z, Y, X)."""
         along = []
         for axis, count in enumerate(reversed(shape)):
             cells = torch.arange(count, device=offsets.device) - (count - 1) / 2
             along.append((cells - offsets[:, axis, None]) ** 2)
         squared = along[2][:, :, None, None] + along[1][:, None, :, None] + along[0][:, None, None, :]
-        precisions = torch.exp(-2 * self.log_deviations[landmarks])
+        precisions = 1 / (torch.exp(2 * self.log_deviations[landmarks]) + doubt**2)
         return -0.5 * squared * precisions[:, None, None, None]
 
 

@@ -31,7 +31,9 @@ class LogOfTheImage(RefineNetwork):
         self.features = nn.Identity()  # type: ignore[assignment]
         self.asked: list[int] = []
 
-    def ask(self, windows: Tensor, landmarks: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(
+        self, windows: Tensor, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         assert offsets.abs().max() <= 0.5
         self.asked += landmarks.tolist()
         return windows[:, 0], landmarks.float()
