@@ -69,13 +69,16 @@ def to_grid(volume: Volume, spacing: float) -> Volume:
 
 
 def _smoothed(volume: Volume, axis: int, sigma: float) -> Volume:
-    """Gaussian smoothing along one axis (x, y, z = 0, 1, 2) with `sigma` voxels; edges are repeated."""
+    """Gaussian smoothing along one axis (x, y, z = 0, 1, 2) with `sigma` voxels; edges are repeated.
+
+    A product with a matrix of the kernel's weights: many times faster than a sum of shifted copies.
+    """
+    count = volume.frame.size[axis]
     reach = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    along = np.moveaxis(volume.voxels, 2 - axis, 0)
-    padded = np.pad(along, [(reach, reach), (0, 0), (0, 0)], mode="edge")
-    result = np.zeros_like(along)
-    for shift, weight in enumerate(kernel):
-        result += np.float32(weight) * padded[shift : shift + len(along)]
-    return Volume(voxels=np.moveaxis(result, 0, 2 - axis), frame=volume.frame)
+    steps = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (steps / sigma) ** 2)
+    rows = np.arange(count)[:, None]
+    weights = np.zeros((count, count))
+    np.add.at(weights, (rows, np.clip(rows + steps, 0, count - 1)), kernel / kernel.sum())
+    smooth = np.tensordot(weights.astype(np.float32), volume.voxels, axes=(1, 2 - axis))
+    return Volume(voxels=np.moveaxis(smooth, 0, 2 - axis), frame=volume.frame)
