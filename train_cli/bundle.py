@@ -1,4 +1,4 @@
-"""The commands `bundle show`, `bundle verify` and `bundle export`."""
+"""The commands `bundle show`, `verify`, `describe` and `export`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ Examples:
 
   train_cli bundle verify run/model
 
+  train_cli bundle describe run/model --licence CC0-1.0 --intended-use "Research on adult mice."
+
   train_cli bundle export run/model --output model.zip
 """
 
-app = typer.Typer(no_args_is_help=True, help="Look at a model, check it, or pack it.", epilog=EXAMPLES)
+app = typer.Typer(
+    no_args_is_help=True, help="Look at a model, check it, say what it is for, or pack it.", epilog=EXAMPLES
+)
 
 BundleFolder = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="The model's folder.", show_default=False)
@@ -66,6 +70,32 @@ def verify(
     console = Console(quiet=quiet, json=json)
     console.result({"bundle": bundle, "whole": True})
     console.say(f"{bundle} is whole.")
+
+
+@app.command("describe")
+def describe(
+    bundle: BundleFolder,
+    licence: Annotated[
+        str | None, typer.Option(help="Under which it may be used.", show_default="as it is")
+    ] = None,
+    intended_use: Annotated[
+        str | None,
+        typer.Option(help="What it is for, and what it must not be used for.", show_default="as it is"),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Say of a model under which licence it stands and what it is for; the panel shows it."""
+    from LandmarkDetectionLib.model.bundle import describe_bundle
+
+    model = describe_bundle(bundle, licence=licence, intended_use=intended_use)
+    console = Console(quiet=quiet, json=json)
+    console.result({"name": model.name, "licence": model.licence, "intended_use": model.intended_use})
+    console.say(
+        f"{model.name}, licence {model.licence or 'not stated'}: {model.intended_use or 'no use stated'}"
+    )
 
 
 @app.command("export")

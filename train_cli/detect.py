@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
 
+  train_cli detect mouse.nii.gz --output detections
+
   train_cli detect scan.nii.gz --model run/model --output detections
 
   train_cli detect splits/test.csv --model run/model --output detections --device cuda
@@ -34,8 +36,13 @@ def run(
             show_default=False,
         ),
     ],
-    model: Annotated[Path, typer.Option(metavar="BUNDLE", help="The model's folder.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE", help="The model's folder.", show_default="the model in the box: mouse skulls"
+        ),
+    ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw CASE.png, slices through some landmarks.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -52,9 +59,15 @@ def run(
     from LandmarkDetectionLib.detection.detector import load_detector
     from LandmarkDetectionLib.detection.inputs import find_inputs
     from LandmarkDetectionLib.detection.results import write_summary
+    from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
     inputs = find_inputs(source)
+    if model is None:
+        model = bundled_model()
+        if model is None:
+            raise InputError("There is no model in the box here; give a model's folder, --model BUNDLE.")
+        console.say(f"With the model in the box: {model.name}")
     detector = load_detector(model, resolve_device(device))
     make_folder(output)
     outcomes = []

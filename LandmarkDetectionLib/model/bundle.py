@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +121,23 @@ def save_bundle(bundle: Bundle, weights: Mapping[str, Tensor], folder: Path) -> 
     description.unlink(missing_ok=True)
     with replacing(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(content)
-    text = json.dumps(
-        _to_json(bundle, hashlib.sha256(content).hexdigest()), indent=2, ensure_ascii=False, allow_nan=False
+    _write_description(bundle, hashlib.sha256(content).hexdigest(), description)
+
+
+def describe_bundle(folder: Path, *, licence: str | None = None, intended_use: str | None = None) -> Bundle:
+    """Change what a bundle says of itself; what is None stays, and so do the weights. Gives the bundle.
+
+    Raises:
+        InputError: if it is no whole bundle.
+    """
+    bundle, content = load_bundle(folder), check_weights(folder)
+    bundle = replace(
+        bundle,
+        licence=bundle.licence if licence is None else licence,
+        intended_use=bundle.intended_use if intended_use is None else intended_use,
     )
-    write_text(description, text + "\n")
+    _write_description(bundle, hashlib.sha256(content).hexdigest(), folder / DESCRIPTION_FILE)
+    return bundle
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -252,6 +265,11 @@ def _read_description(folder: Path) -> dict[str, Any]:
             "update the program or export the model again."
         )
     return content
+
+
+def _write_description(bundle: Bundle, weights_sha256: str, path: Path) -> None:
+    text = json.dumps(_to_json(bundle, weights_sha256), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def _to_json(bundle: Bundle, weights_sha256: str) -> dict[str, Any]:

@@ -230,6 +230,46 @@ def rewrite(model: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def test_a_model_says_what_it_is_for(run: Run, trained: Path) -> None:
+    model = trained / "run/model"
+    use = "Research on synthetic heads; not for patients."
+    finished = run("bundle", "describe", model, "--licence", "CC0-1.0", "--intended-use", use, "--json")
+    assert finished.code == 0, finished.err
+    shown = run("bundle", "show", model, "--json").json
+    assert shown["licence"] == "CC0-1.0" and shown["intended use"] == use
+    run("bundle", "describe", model, "--licence", "GPL-3.0")
+    assert run("bundle", "show", model, "--json").json["intended use"] == use
+    assert run("bundle", "verify", model).code == 0
+
+
+def test_folds_make_a_model_of_all_cases_that_knows_its_error(run: Run, trained: Path) -> None:
+    cases, config, output = trained / "masks/cases.csv", trained / "all.yaml", trained / "crossed"
+    assert run("plan", cases, "--output", config, "--engine", "dense", "--quiet").code == 0
+    command = ("train", config, "--output", output, "--folds", "2", *SMALL, "--quiet")
+    finished = run(*command)
+    assert finished.code == 0, finished.err
+    parts = [pd.read_csv(output / f"fold-{number}/validation.csv") for number in (1, 2)]
+    held_out = [set(part["case"]) for part in parts]
+    assert len(held_out[0] | held_out[1]) == 5 and not held_out[0] & held_out[1]
+    whole = pd.read_csv(output / "validation.csv")
+    pd.testing.assert_frame_equal(whole, pd.concat(parts, ignore_index=True))
+    description = json.loads((output / "model/model.json").read_text())
+    assert description["training_data"]["training_cases"] == 5
+    assert description["training_data"]["validation_cases"] == 0
+    errors = whole["error_mm"].to_numpy()
+    found = np.isfinite(errors).sum() / (~np.isnan(errors)).sum()
+    assert description["metrics"]["validation"]["val_found"] == pytest.approx(found)
+    before = (output / "fold-1/model/model.json").stat().st_mtime_ns
+    assert run(*command).code == 0
+    assert (output / "fold-1/model/model.json").stat().st_mtime_ns == before, "what has ended is not repeated"
+    assert run(*command, "--fold", "1/2").code == 2
+
+
+def test_folds_want_no_validation_cases(run: Run, trained: Path, tmp_path: Path) -> None:
+    finished = run("train", trained / "config.yaml", "--output", tmp_path, "--folds", "2", *SMALL, "--quiet")
+    assert finished.code == 2 and "data.val=null" in finished.err
+
+
 def test_bundle_shows_verifies_and_packs(run: Run, trained: Path, tmp_path: Path) -> None:
     model = trained / "run/model"
     shown = run("bundle", "show", model, "--json")
