@@ -298,3 +298,21 @@ def test_names_of_images() -> None:
     assert image_stem(Path("A/B.1.nii.gz")) == "B.1"
     with pytest.raises(ValueError):
         Volume(np.zeros((3, 4, 5)), Frame(size=(3, 4, 5)))
+
+
+@given(frame=FRAMES, axis=st.integers(0, 2), data=st.data())
+def test_a_part_of_a_volume_keeps_every_voxel_where_it_was(
+    frame: Frame, axis: int, data: st.DataObject
+) -> None:
+    volume = Volume(np.arange(np.prod(frame.shape)).reshape(frame.shape), frame)
+    first = data.draw(st.integers(0, frame.size[axis] - 1))
+    end = data.draw(st.integers(first + 1, frame.size[axis]))
+    part = volume.part(axis, first, end)
+    assert part.frame.size[axis] == end - first
+    index = np.array([data.draw(st.integers(0, count - 1)) for count in part.frame.size])
+    moved = index.copy()
+    moved[axis] += first
+    assert part.voxels[tuple(index[::-1])] == volume.voxels[tuple(moved[::-1])]
+    np.testing.assert_allclose(
+        part.frame.index_to_world(index), frame.index_to_world(moved), atol=1e-6 * np.abs(frame.extent).max()
+    )

@@ -1,8 +1,14 @@
 """Conformal radii hold what they promise."""
 
 import numpy as np
+import pytest
 
-from LandmarkDetectionLib.detection.calibrate import calibrate, conformal_radius
+from LandmarkDetectionLib.detection.calibrate import (
+    calibrate,
+    calibrated_presence,
+    conformal_radius,
+    fit_presence,
+)
 
 
 def test_radius_is_the_conformal_quantile() -> None:
@@ -31,3 +37,43 @@ def test_landmarks_with_few_errors_share_the_pooled_radius() -> None:
 def test_too_few_errors_give_no_radius() -> None:
     assert calibrate(["a"], np.full((0, 1), np.nan)) is None
     assert calibrate(["a"], np.ones((5, 1))) is None
+
+
+def test_radii_in_spreads_follow_the_evidence() -> None:
+    rng = np.random.default_rng(1)
+    spreads = rng.uniform(0.1, 1.0, (200, 2))
+    calibration = calibrate(["a", "b"], spreads * rng.exponential(size=(200, 2)), spreads=spreads)
+    assert calibration is not None
+    new = rng.uniform(0.1, 1.0, 3000)
+    radii = np.array([calibration.radius_of("a", spread) for spread in new])
+    errors = new * rng.exponential(size=3000)
+    for part in (new < 0.3, new > 0.8):
+        assert 0.86 <= (errors[part] <= radii[part]).mean() <= 0.95
+
+
+def test_probabilities_of_presence_are_as_often_right_as_they_say() -> None:
+    rng = np.random.default_rng(2)
+    there = rng.random(4000) < 0.7
+    logits = np.where(there, 4.0, 1.0) + rng.normal(0, 1.5, 4000)
+    calibration = calibrate(["a"], np.ones((30, 1)), presence=fit_presence(logits, there))
+    probabilities = calibrated_presence(logits, calibration)
+    for low in (0.1, 0.3, 0.5, 0.7, 0.9):
+        told = (probabilities >= low) & (probabilities < low + 0.1)
+        assert abs(there[told].mean() - low - 0.05) < 0.08
+
+
+def test_presence_that_can_be_told_for_sure_keeps_a_finite_slope() -> None:
+    fitted = fit_presence(np.array([-3.0, -2, -1, 1, 2, 3]), np.array([False] * 3 + [True] * 3))
+    assert fitted is not None and 0 < fitted[0] < 10
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_is_learnt_of_presence_where_all_cases_are_alike(there: bool) -> None:
+    assert fit_presence(np.arange(4.0), np.full(4, there)) is None
+
+
+def test_a_misfit_counts_against_presence_beyond_three_deviations() -> None:
+    logits = np.zeros(5)
+    probabilities = calibrated_presence(logits, None, np.array([np.nan, 0.0, 3.0, 4.0, 8.0]))
+    np.testing.assert_allclose(probabilities[:3], 0.5)
+    assert probabilities[3] < 0.05 and probabilities[4] < 1e-6

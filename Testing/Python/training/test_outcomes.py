@@ -1,0 +1,75 @@
+"""What validation has shown becomes the calibration and the figures of a bundle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from LandmarkDetectionLib.training.outcomes import Outcome, calibration_of, figures_of, tabulate
+
+NAMES = ("nose", "chin")
+NOTHING = np.full(2, np.nan)
+
+
+def an_outcome(case: str, error: float, *, cut: int = 0, chin: bool = True, logit: float = 4.0) -> Outcome:
+    """Both landmarks `error` mm off; without the chin, if the scan does not show it."""
+    truth = np.array([[0.0, 0, 0], [10, 0, 0] if chin else [np.nan] * 3])
+    return Outcome(
+        case=case,
+        truth=truth,
+        known=np.array([True, True]),
+        positions=np.array([[error, 0, 0], [10, error, 0]]),
+        inside=np.array([True, True]),
+        spreads=np.array([0.5, 0.5]),
+        presences=np.array([5.0, logit]),
+        cut=cut,
+    )
+
+
+def test_the_table_says_what_was_found_and_what_was_missed() -> None:
+    lost = Outcome(
+        "b",
+        np.ones((2, 3)),
+        np.array([True, False]),
+        np.full((2, 3), np.nan),
+        ~np.ones(2, bool),
+        NOTHING,
+        NOTHING,
+    )
+    table = tabulate([an_outcome("a", 0.3, chin=False), lost], NAMES)
+    assert table[["case", "landmark"]].to_numpy().tolist() == [["a", "nose"], ["a", "chin"], ["b", "nose"]]
+    assert table["present"].tolist() == [True, False, True]
+    errors = table["error_mm"].to_numpy()
+    assert errors[0] == pytest.approx(0.3) and np.isnan(errors[1]) and np.isinf(errors[2])
+
+
+def test_radii_come_from_whole_scans_and_presence_from_cut_ones_too() -> None:
+    rng = np.random.default_rng(0)
+    outcomes = [an_outcome(str(number), float(error)) for number, error in enumerate(rng.random(30))]
+    for number in range(30):
+        outcomes.append(an_outcome(str(number), 9.0, cut=1, chin=False, logit=float(rng.normal(-3, 1))))
+    table = tabulate(outcomes, NAMES)
+    calibration = calibration_of(table, NAMES)
+    assert calibration is not None and calibration.points == 60
+    assert 0.8 < calibration.radius_mm < 1.0, "cut scans have errors of 9 mm here"
+    assert calibration.radius_of("nose", 0.5) == pytest.approx(calibration.landmark_radius_mm["nose"])
+    assert calibration.presence is not None
+    slope, intercept = calibration.presence
+    assert slope * 4 + intercept > 1 and slope * -3 + intercept < -1
+    assert figures_of(table, NAMES, cap=1.5)["val_found"] == 1.0
+
+
+def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
+    bare = Outcome(
+        "a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), np.ones(2, bool), NOTHING, NOTHING
+    )
+    table = tabulate([Outcome(**{**bare.__dict__, "case": str(number)}) for number in range(12)], NAMES)
+    calibration = calibration_of(table, NAMES)
+    assert calibration is not None and calibration.presence is None and calibration.radius_per_spread is None
+    assert calibration.radius_of("nose") == pytest.approx(3**0.5)
+
+
+def test_without_cases_there_is_nothing_to_calibrate_on() -> None:
+    table = tabulate([], NAMES)
+    assert calibration_of(table, NAMES) is None
+    assert figures_of(table, NAMES, cap=1.0) == {}
