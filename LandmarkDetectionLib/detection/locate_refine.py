@@ -53,6 +53,8 @@ class LocateRefineSettings:
     Attributes:
         locate: the coarse look.
         refine: the fine look.
+        smallest: size of the anatomy, relative to the mean shape, at least.
+        largest: the same, at most.
         tolerance: how far a right candidate lies from the mean shape at the right pose, mm.
         support: a pose that fewer of the candidates agree with, 0 to 1, is no pose: the anatomy is not there.
         found: probability of being there from which a landmark counts as found.
@@ -61,6 +63,8 @@ class LocateRefineSettings:
 
     locate: LocateSettings
     refine: RefineSettings
+    smallest: float
+    largest: float
     tolerance: float
     support: float
     found: float
@@ -111,9 +115,11 @@ class Chain:
         progress: Progress = no_progress,
     ) -> Alignment | None:
         """The pose of the mean shape in a normalised scan at the coarse spacing; None where there is none."""
-        candidates = find_candidates(network, coarse, self.settings.locate, device=device, progress=progress)
-        found = align(candidates, self.shape, self.settings.tolerance)
-        return None if found is None or found.support < self.settings.support else found
+        settings = self.settings
+        candidates = find_candidates(network, coarse, settings.locate, device=device, progress=progress)
+        sizes = settings.smallest, settings.largest
+        found = align(candidates, self.shape, settings.tolerance, scales=sizes)
+        return None if found is None or found.support < settings.support else found
 
     def refine(
         self,

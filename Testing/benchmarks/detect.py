@@ -1,6 +1,6 @@
 """How long a detection takes, volume and model in memory: the median of five, stage by stage.
 
-    python Testing/benchmarks/detect.py MODEL SCAN [SCAN ..]
+python Testing/benchmarks/detect.py MODEL SCAN [SCAN ..]
 """
 
 from __future__ import annotations

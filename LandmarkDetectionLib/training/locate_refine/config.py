@@ -33,6 +33,9 @@ class LocateSection(Section):
         description="how far from the middle of the landmarks a field lies at most, along each axis, mm"
     )
     anywhere: Fraction = Field(description="share of the fields that lie anywhere in the scan")
+    cut: Fraction = Field(
+        description="share of fields in which the scan ends, so that a part of the anatomy is absent"
+    )
     batch: Count = Field(description="fields per forward pass; training.batch is that of refine")
     share: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="of the epochs that this network is trained for; the others are refine's"

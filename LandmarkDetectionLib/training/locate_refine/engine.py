@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape import fit_similarity
 from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.detection.locate import LocateSettings
 from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSettings
@@ -28,8 +30,12 @@ from LandmarkDetectionLib.training.outcomes import calibration_of, figures_of, t
 from LandmarkDetectionLib.training.prepared_data import CasesProgress, prepare
 from LandmarkDetectionLib.training.stage import Stage
 
+Array = NDArray[np.float64]
+
 _CAP_VOXELS = 10
 _LARGEST_WINDOW = 128
+_BEYOND = 1.2
+_FEWEST = 4
 _WIDER = 1.5
 """Than landmarks really deviate: the first guess of an expectation that leaves a say to the image."""
 
@@ -44,8 +50,10 @@ class LocateRefineEngine:
         self.fine = prepare(config, self.preparation, progress)
         self.coarse = prepare(config, Preparation(config.locate.spacing, normaliser), progress)
         self.table = self.fine.table
-        self.shape = learn_shape(np.stack([case.positions for case in self.fine.training]))
-        self.chain = Chain.of(detection_settings(config), self.table, self.shape.mean)
+        shapes = np.stack([case.positions for case in self.fine.training])
+        self.shape = learn_shape(shapes)
+        settings = detection_settings(config, shapes, self.shape.mean)
+        self.chain = Chain.of(settings, self.table, self.shape.mean)
 
     @property
     def data_digest(self) -> str:
@@ -132,11 +140,18 @@ def refine_network(config: LocateRefineConfig) -> UNetSettings:
     return UNetSettings(channels=config.refine.channels)
 
 
-def detection_settings(config: LocateRefineConfig) -> LocateRefineSettings:
-    """The engine's settings."""
+def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:
+    """The engine's settings; new anatomy is as large as that of the training cases, and a little beyond."""
     window = max(_LARGEST_WINDOW, config.locate.field)
+    sizes = [fit_similarity(mean, shape).scale for shape in shapes if _can_be_fitted(shape, mean)]
     return LocateRefineSettings(
         locate=LocateSettings(spacing=config.locate.spacing, window=window),
         refine=RefineSettings(spacing=config.refine.spacing, window=config.refine.window),
+        smallest=min(sizes, default=1.0) / _BEYOND,
+        largest=max(sizes, default=1.0) * _BEYOND,
         **config.detection.model_dump(),
     )
+
+
+def _can_be_fitted(shape: Array, mean: Array) -> bool:
+    return int((np.isfinite(shape) & np.isfinite(mean)).all(axis=1).sum()) >= _FEWEST

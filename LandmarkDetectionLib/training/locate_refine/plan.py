@@ -106,6 +106,7 @@ def choose_locate(survey: Survey) -> LocateSection:
         heat_width=rounded(1.6 * spacing),
         jitter=rounded(12 * spacing),
         anywhere=0.15,
+        cut=0.4,
         batch=1,
         share=LOCATE_SHARE,
         augmentation=_augmentation(survey, spacing, rotation=ANY_POSE, scale=0.15, shear=0.05, warp=2.5),

@@ -66,6 +66,8 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor]]):
         )
         positions = case.positions[self.order] if transform.mirrors else case.positions
         places = transform.to_crop(positions) / settings.spacing + (settings.field - 1) / 2
+        if rng.random() < settings.cut:
+            places = _cut(rng, image, places, case.lowest)
         return _as_image(vary_intensities(rng, image, settings.augmentation)), _as_places(places)
 
 

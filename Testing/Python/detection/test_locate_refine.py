@@ -96,6 +96,8 @@ def a_bundle(tmp_path: Path) -> Path:
         detection={
             "locate": {"spacing": 1.0, "window": 128, "candidates": 3},
             "refine": {"spacing": 0.5, "window": 13},
+            "smallest": 0.8,
+            "largest": 1.25,
             "tolerance": 0.5,
             "support": 0.3,
             "found": 0.8,

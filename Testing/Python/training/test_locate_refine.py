@@ -81,6 +81,7 @@ def coarse(**changes: Any) -> LocateSection:
         "heat_width": 2.0,
         "jitter": 4.0,
         "anywhere": 0.0,
+        "cut": 0.0,
         "batch": 2,
         "share": 0.5,
         "augmentation": QUIET,
@@ -129,6 +130,19 @@ def test_some_fields_lie_anywhere(tmp_path: Path) -> None:
     samples = LocateSamples([a_case(tmp_path, 1)], TABLE, coarse(field=16, anywhere=1.0), seed=1)
     middles = np.array([samples[number][1].numpy().mean(axis=0) for number in range(30)])
     assert middles.std(axis=0).min() > 3
+
+
+def test_some_coarse_fields_end_as_a_scan_does(tmp_path: Path) -> None:
+    case = a_case(tmp_path, 1)
+    whole, cut = (LocateSamples([case], TABLE, coarse(cut=share), seed=1) for share in (0.0, 1.0))
+    gone = 0
+    for number in range(12):
+        (image, places), (shortened, left) = whole[number], cut[number]
+        there = torch.isfinite(left).all(dim=1)
+        torch.testing.assert_close(left[there], places[there])
+        gone += int((~there).sum())
+        assert (shortened != image).any() and (shortened <= image + 1e-6).all()
+    assert 6 < gone < 42
 
 
 GENTLE = QUIET.model_copy(update={"rotation": 8.0, "scale": 0.07, "elastic_amplitude": 0.3})
