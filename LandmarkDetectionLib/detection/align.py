@@ -205,8 +205,11 @@ def _describe(
 
 
 def _support(agreeing: Array, weights: Array) -> float:
-    """The share of the weight that agrees, without the three that agree most: any three fit some pose."""
+    """The share of the weight that agrees, without the three that agree most: any three fit some pose.
+
+    All together weigh as much as one certain candidate at least, or what is all but absent would agree too.
+    """
     others = np.argsort(-agreeing, kind="stable")[3:]
     if not weights[others].any():
-        return float(agreeing.sum() / weights.sum())
-    return float(agreeing[others].sum() / weights[others].sum())
+        return float(agreeing.sum() / max(weights.sum(), 1.0))
+    return float(agreeing[others].sum() / max(weights[others].sum(), 1.0))

@@ -50,8 +50,9 @@ def find_candidates(
 ) -> Candidates:
     """The strongest places for each landmark.
 
-    A landmark's heat map is a probability over all places of the scan, so the values of its candidates sum
-    to 1 at most. Only candidates are kept, and the heat maps of a few landmarks in one window at a time.
+    A landmark's heat map is a probability over all places of the scan and one more, 'nowhere', whose
+    logarithm is 0: the values of its candidates sum to 1 at most, and are small where it is absent. Only
+    candidates are kept, and the heat maps of a few landmarks in one window at a time.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -70,7 +71,7 @@ def find_candidates(
         totals.append(total)
         pieces.append((places * reduction + np.array(corner[::-1]), masses))
         progress("locate", done / len(windows))
-    total = np.logaddexp.reduce(totals)
+    total = np.logaddexp(np.logaddexp.reduce(totals), 0.0)
     indices = np.concatenate([places for places, _ in pieces], axis=1)
     values = np.exp(np.concatenate([masses for _, masses in pieces], axis=1) - total[:, None])
     kept = _strongest_apart(indices, values, settings.candidates, _APART * reduction)

@@ -41,6 +41,8 @@ from LandmarkDetectionLib.model.unet import UNetSettings
 
 ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
+_COARSEST = 3.0
+"""Voxels of locate: what a scan with larger ones shows is not the anatomy, or only a few voxels of it."""
 _SCOUTS = 16
 """Landmarks that are looked at to settle the pose."""
 _FEWEST_SCOUTS = 4
@@ -183,6 +185,8 @@ class LocateRefineDetector:
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         progress("prepare", 0.0)
         names, spacing = self.bundle.table.names, self._chain.settings.locate.spacing
+        if np.prod(volume.frame.spacing) > (_COARSEST * spacing) ** 3:
+            return tuple(Detection.missing(name) for name in names)
         window = self.bundle.preparation.normaliser.window_of(volume.voxels)
         check_size(volume, spacing)
         coarse = to_grid(volume, spacing)

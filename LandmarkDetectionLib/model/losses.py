@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 IGNORED = -1
 
@@ -48,7 +48,7 @@ def focal_loss(
         return total / torch.maximum((target > 0).sum(), 1e-3 * kept).clamp(min=1)
 
 
-def heat_loss(heat: Tensor, places: Tensor, *, width: float) -> Tensor:
+def heat_loss(heat: Tensor, places: Tensor, *, width: float, absent: Tensor | None = None) -> Tensor:
     """Cross-entropy between a heat map, as a probability over all its cells, and a small Gaussian.
 
     A landmark is somewhere: its cells compete with each other and not with a background class, so there is no
@@ -58,18 +58,27 @@ def heat_loss(heat: Tensor, places: Tensor, *, width: float) -> Tensor:
         heat: (B, K, Z, Y, X) logarithms, up to a constant.
         places: (B, K, 3) where each landmark is, in cells x, y, z; NaN where it is not or nobody knows.
         width: standard deviation of the Gaussian, cells.
+        absent: (B, K) which landmarks are known not to be in their maps. The cells then compete with one
+            more, 'nowhere', whose logarithm is 0, and it is where these landmarks are.
 
     Returns:
-        A scalar, the mean over the landmarks that lie within their maps; zero where there is none.
+        A scalar, the mean over the landmarks that lie within their maps or are absent; zero where there is
+        none.
     """
     shape = heat.shape[2:]
-    share = torch.log_softmax(heat.float().flatten(2), dim=2).unflatten(2, shape)  # type: ignore[no-untyped-call]
+    total = torch.logsumexp(heat.float().flatten(2), dim=2)
+    if absent is not None:
+        total = softplus(total)
+    share = heat.float() - total[..., None, None, None]
     size = torch.tensor(list(reversed(shape)), device=heat.device)
     inside = ((places > -0.5) & (places < size - 0.5)).all(dim=2)
     centres = torch.where(inside[..., None], places, torch.zeros_like(places))
     along = [_gaussian(centres[..., axis], int(size[axis]), width) for axis in range(3)]
     missed = -torch.einsum("bkzyx,bkz,bky,bkx->bk", share, along[2], along[1], along[0])
-    return (missed * inside).sum() / inside.sum().clamp_min(1)
+    loss, count = (missed * inside).sum(), inside.sum()
+    if absent is not None:
+        loss, count = loss + (total * absent).sum(), count + absent.sum()
+    return loss / count.clamp_min(1)
 
 
 def _gaussian(centres: Tensor, count: int, width: float) -> Tensor:

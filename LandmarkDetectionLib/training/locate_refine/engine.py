@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 _CAP_VOXELS = 10
 _LARGEST_WINDOW = 128
-_BEYOND = 1.2
+_BEYOND = 1.1
 _FEWEST = 4
 _WIDER = 1.5
 """Than landmarks really deviate: the first guess of an expectation that leaves a say to the image."""

@@ -49,10 +49,11 @@ class LocateTraining(AveragedTraining):
         self.reduction = network.settings.reduction
         self.heat_width = config.locate.heat_width / (config.locate.spacing * self.reduction)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
-        image, places = batch
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
+        image, places, absent = batch
         heat = self.network(image.contiguous(memory_format=torch.channels_last_3d))
-        loss = heat_loss(heat, to_cells(places, self.reduction), width=self.heat_width)
+        cells = to_cells(places, self.reduction)
+        loss = heat_loss(heat, cells, width=self.heat_width, absent=absent)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 

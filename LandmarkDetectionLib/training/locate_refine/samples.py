@@ -23,11 +23,13 @@ Array = NDArray[np.float64]
 
 _OFF_CENTRE = 0.3
 """How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
+_EDGE = 1.0
+"""Voxels beyond its middle that the outermost voxel of a field shows, about."""
 _CUT_NEAR = 4.0
 """Voxels from a landmark to the plane at which a scan is cut (standard deviation)."""
 
 
-class LocateSamples(Dataset[tuple[Tensor, Tensor]]):
+class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Coarse fields in any pose.
 
     Sample number n depends on the seed and on n alone.
@@ -44,8 +46,13 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor]]):
         self.order = table.mirrored_order
         self.planes = [symmetry_plane(case.positions, self.order) for case in cases]
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """Image (1, Z, Y, X) float32, and places (K, 3), voxels x, y, z, NaN where there is none."""
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A field and what is known of its landmarks.
+
+        Returns:
+            Image (1, Z, Y, X) float32; places (K, 3), voxels x, y, z, NaN where there is none; and which
+            landmarks (K,) are known not to be in the field.
+        """
         rng = np.random.default_rng([self.seed, number])
         row = int(rng.integers(len(self.cases)))
         case, plane, settings = self.cases[row], self.planes[row], self.settings
@@ -64,11 +71,16 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor]]):
         image = transform.sample(
             volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=case.lowest
         )
-        positions = case.positions[self.order] if transform.mirrors else case.positions
-        places = transform.to_crop(positions) / settings.spacing + (settings.field - 1) / 2
+        rows = self.order if transform.mirrors else slice(None)
+        places = transform.to_crop(case.positions[rows]) / settings.spacing + (settings.field - 1) / 2
         if rng.random() < settings.cut:
             places = _cut(rng, image, places, case.lowest)
-        return _as_image(vary_intensities(rng, image, settings.augmentation)), _as_places(places)
+        shown = ((places > -_EDGE) & (places < settings.field - 1 + _EDGE)).all(axis=1)
+        return (
+            _as_image(vary_intensities(rng, image, settings.augmentation)),
+            _as_places(places),
+            torch.from_numpy(case.known[rows] & ~shown),
+        )
 
 
 class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):

@@ -109,3 +109,13 @@ def test_two_candidates_are_no_pose() -> None:
     values = np.zeros((len(shape), 1))
     values[:2] = 1
     assert align(Candidates(shape[:, None].copy(), values), shape, TOLERANCE) is None
+
+
+def test_candidates_that_all_but_say_nowhere_support_no_pose() -> None:
+    rng = np.random.default_rng(3)
+    shape, _ = a_head(rng)
+    truth = a_pose(rng).apply(shape)
+    certain = align(Candidates(truth[:, None], np.full((len(shape), 1), 0.9)), shape, TOLERANCE)
+    hardly = align(Candidates(truth[:, None], np.full((len(shape), 1), 1e-3)), shape, TOLERANCE)
+    assert certain is not None and certain.support > 0.99
+    assert hardly is not None and hardly.support < 0.1

@@ -183,6 +183,16 @@ def test_a_scan_of_something_else_has_none_of_the_landmarks(a_detector: LocateRe
     assert statuses == {"absent"}
 
 
+def test_a_scan_too_coarse_to_show_the_anatomy_has_none_of_the_landmarks_at_once(
+    a_detector: LocateRefineDetector,
+) -> None:
+    asked: list[str] = []
+    coarse = Volume(np.zeros((120, 120, 120), np.int16), Frame(size=(120, 120, 120), spacing=[3.5] * 3))
+    detections = a_detector.detect(coarse, progress=lambda stage, fraction: asked.append(stage))
+    assert {detection.status for detection in detections} == {"absent"}
+    assert asked == ["prepare"]
+
+
 def test_a_landmark_outside_the_scan_is_absent_and_the_others_are_not(
     a_detector: LocateRefineDetector,
 ) -> None:

@@ -1,5 +1,7 @@
 """The losses against their definitions."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as functional
@@ -135,3 +137,15 @@ def test_gradients_stay_finite_where_a_landmark_is_unknown() -> None:
     heat_loss(heat, places, width=1.0).backward()
     assert heat.grad is not None and torch.isfinite(heat.grad).all()
     assert heat.grad[0, 1].abs().max() == 0
+
+
+def test_a_landmark_that_is_nowhere_wants_no_heat_and_one_that_is_there_wants_it() -> None:
+    heat = torch.zeros(1, 2, 3, 3, 3)
+    places = torch.tensor([[[1.0, 1, 1], [float("nan")] * 3]])
+    absent = torch.tensor([[False, True]])
+    even = heat_loss(heat, places, width=0.1, absent=absent)
+    assert float(even) == pytest.approx(math.log(28), rel=1e-5), "27 cells and nowhere"
+    heat[0, 0, 1, 1, 1] = 20
+    heat[0, 1] = -20
+    assert float(heat_loss(heat, places, width=0.1, absent=absent)) < 1e-4
+    assert float(heat_loss(-heat, places, width=0.1, absent=absent)) > 10

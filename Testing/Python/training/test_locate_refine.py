@@ -108,7 +108,7 @@ def test_a_coarse_field_shows_each_landmark_where_it_says_under_its_own_name(tmp
     samples = LocateSamples(cases, TABLE, coarse(), seed=5)
     orders = set()
     for number in range(12):
-        image, places = samples[number]
+        image, places, _ = samples[number]
         assert image.shape == (1, 48, 48, 48) and places.shape == (4, 3)
         voxels = places.double().numpy()
         visible = ((voxels > 3) & (voxels < 44)).all(axis=1)
@@ -126,6 +126,20 @@ def test_a_landmark_that_is_absent_has_no_place(tmp_path: Path) -> None:
         assert np.isnan(samples[number][1].numpy()).all(axis=1).tolist() == [False, False, False, True]
 
 
+def test_what_a_coarse_field_does_not_show_is_known_to_be_absent_from_it(tmp_path: Path) -> None:
+    case = replace(a_case(tmp_path, 1, without=3), known=np.array([True, True, False, True]))
+    samples = LocateSamples([case], TABLE, coarse(field=16, anywhere=0.5), seed=1)
+    shown = set()
+    for number in range(30):
+        _, places, absent = samples[number]
+        voxels = places.double().numpy()
+        inside = np.asarray(((voxels > 0) & (voxels < 15)).all(axis=1))
+        assert not absent.numpy()[inside].any() and not absent[2]
+        assert bool(absent[3])
+        shown |= set(absent[:2].tolist())
+    assert shown == {True, False}
+
+
 def test_some_fields_lie_anywhere(tmp_path: Path) -> None:
     samples = LocateSamples([a_case(tmp_path, 1)], TABLE, coarse(field=16, anywhere=1.0), seed=1)
     middles = np.array([samples[number][1].numpy().mean(axis=0) for number in range(30)])
@@ -137,7 +151,7 @@ def test_some_coarse_fields_end_as_a_scan_does(tmp_path: Path) -> None:
     whole, cut = (LocateSamples([case], TABLE, coarse(cut=share), seed=1) for share in (0.0, 1.0))
     gone = 0
     for number in range(12):
-        (image, places), (shortened, left) = whole[number], cut[number]
+        (image, places, _), (shortened, left, _) = whole[number], cut[number]
         there = torch.isfinite(left).all(dim=1)
         torch.testing.assert_close(left[there], places[there])
         gone += int((~there).sum())

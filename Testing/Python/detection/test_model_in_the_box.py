@@ -1,0 +1,121 @@
+"""The model in the box: whole, small, and right on real scans in any pose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.landmark_files import read_landmarks
+from LandmarkDetectionLib.data.volume import Volume, read_volume
+from LandmarkDetectionLib.detection.detector import Detector, load_detector
+from LandmarkDetectionLib.model.bundle import load_bundle
+from LandmarkDetectionLib.resources import bundled_model
+
+Array = NDArray[np.float64]
+DATA = Path(__file__).parents[4] / "shared" / "data"
+SKULLS = DATA / "mouse-skull" / "raw"
+on_real_data = pytest.mark.skipif(not SKULLS.is_dir(), reason=f"no real scans in {SKULLS}")
+QUARTER_VOXEL = 0.25
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    folder = bundled_model()
+    assert folder is not None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector(model: Path) -> Detector:
+    return load_detector(model, torch.device("cpu"))
+
+
+def a_scan(name: str) -> tuple[Volume, Array]:
+    landmarks = read_landmarks(SKULLS / f"{name}.mrk.json")
+    names = [f"L{number}" for number in range(1, 52) if f"L{number}" in landmarks.names]
+    return read_volume(SKULLS / f"{name}.nii.gz"), landmarks.positions_of(names)
+
+
+def positions_in(detector: Detector, volume: Volume) -> Array:
+    return np.array([detection.position for detection in detector.detect(volume)])
+
+
+def test_it_says_what_it_is_and_is_small(model: Path) -> None:
+    bundle = load_bundle(model)
+    assert bundle.engine == "locate-refine" and len(bundle.table) == 45
+    assert bundle.licence == "GPL-3.0" and "not" in bundle.intended_use
+    assert bundle.calibration is not None and bundle.calibration.presence is not None
+    assert bundle.metrics["validation"]["val_found"] == 1.0
+    assert sum(path.stat().st_size for path in model.iterdir()) < 15e6
+    assert (model / "model-card.md").is_file()
+
+
+@on_real_data
+def test_landmarks_are_where_the_annotator_put_them(detector: Detector) -> None:
+    volume, truth = a_scan("LG_J")
+    errors = np.linalg.norm(positions_in(detector, volume) - truth, axis=1)
+    assert errors.mean() < 0.2 and np.median(errors) < 0.15
+
+
+@on_real_data
+def test_two_landmarks_one_coarse_voxel_apart_keep_their_names(detector: Detector, model: Path) -> None:
+    volume, truth = a_scan("C57BL6_J")
+    names = load_bundle(model).table.names
+    pair = [names.index("L30"), names.index("L31")]
+    apart = np.linalg.norm(truth[pair[0]] - truth[pair[1]])
+    assert apart < 1.5 * load_bundle(model).detection["locate"]["spacing"]
+    found = positions_in(detector, volume)[pair]
+    distances = np.linalg.norm(found[:, None] - truth[pair], axis=2)
+    assert distances.argmin(axis=1).tolist() == [0, 1]
+    assert np.diagonal(distances).max() < apart / 2
+
+
+@on_real_data
+@pytest.mark.parametrize("seed", range(2))
+def test_any_pose_gives_the_same_landmarks(detector: Detector, model: Path, seed: int) -> None:
+    """The scan turned, its axes oblique, permuted and flipped: to a quarter of a fine voxel."""
+    volume, _ = a_scan("DBA_1J")
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    turn[:, 0] *= np.linalg.det(turn)
+    order = rng.permutation(3)
+    flips = rng.choice([-1, 1], 3)
+    frame = volume.frame
+    corner = np.where(flips < 0, np.array(frame.size) - 1, 0)
+    voxels = volume.voxels[tuple(slice(None, None, flip) for flip in flips[::-1])]
+    turned = Volume(
+        np.ascontiguousarray(voxels.transpose([2 - axis for axis in order][::-1])),
+        Frame(
+            size=[frame.size[axis] for axis in order],
+            spacing=frame.spacing[order],
+            origin=turn @ frame.index_to_world(corner) + [5, -3, 8],
+            direction=turn @ (frame.direction * flips)[:, order],
+        ),
+    )
+    expected = positions_in(detector, volume)
+    found = (positions_in(detector, turned) - [5, -3, 8]) @ turn
+    fine = load_bundle(model).detection["refine"]["spacing"]
+    assert np.linalg.norm(found - expected, axis=1).max() < QUARTER_VOXEL * fine
+
+
+@on_real_data
+def test_what_a_cut_takes_away_is_absent(detector: Detector) -> None:
+    volume, truth = a_scan("PL_J")
+    axis = int(np.ptp(volume.frame.world_to_index(truth), axis=0).argmax())
+    end = int(np.quantile(volume.frame.world_to_index(truth)[:, axis], 0.6))
+    part = volume.part(axis, 0, end)
+    there = part.frame.contains(truth)
+    said = np.array([detection.status != "absent" for detection in detector.detect(part)])
+    assert 10 < there.sum() < 40
+    assert (said == there).mean() > 0.9
+
+
+@on_real_data
+def test_a_scan_of_something_else_shows_none_of_the_landmarks(detector: Detector) -> None:
+    torso = read_volume(DATA / "ct" / "torso_ct_3mm.nii.gz")
+    assert {detection.status for detection in detector.detect(torso)} == {"absent"}
