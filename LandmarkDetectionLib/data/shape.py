@@ -50,6 +50,10 @@ class Similarity:
         moved: Array = self.scale * np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
         return moved
 
+    def with_scale(self, scale: float, about: Array) -> Similarity:
+        """The same map with another scale; it takes the point `about` (3,) where this one takes it."""
+        return Similarity(self.rotation, scale, self.apply(about) - scale * self.rotation @ about)
+
     def inverse(self) -> Similarity:
         """The map back."""
         return Similarity(
@@ -165,6 +169,49 @@ def fit_robustly(source: ArrayLike, target: ArrayLike, *, iterations: int = 10) 
         distances = np.linalg.norm(fit.apply(source) - np.asarray(target, dtype=np.float64), axis=1)
         fit = fit_similarity(source, target, robust_weights(distances))
     return fit
+
+
+@dataclass(frozen=True, eq=False)
+class SymmetryPlane:
+    """The plane that parts left from right: a point of it, mm, and its unit normal."""
+
+    point: Array
+    normal: Array
+
+    def distance(self, points: Array) -> Array:
+        """Distances of points (N, 3) from the plane, mm."""
+        aside: Array = np.abs((points - self.point) @ self.normal)
+        return aside
+
+    def one_sided(self, points: Array, mirrored_order: Sequence[int], within: float) -> NDArray[np.bool_]:
+        """Which landmarks (K,) have no counterpart and lie farther than `within` mm from the plane.
+
+        In a mirrored scan such a one lies where its unmarked twin was: nobody knows where that is. Where its
+        position is not known, its side is not known either.
+        """
+        unpaired = np.array(mirrored_order) == np.arange(len(points))
+        return np.asarray(unpaired & ~(self.distance(points) <= within))
+
+
+def symmetry_plane(positions: Array, mirrored_order: Sequence[int]) -> SymmetryPlane | None:
+    """The plane halfway between landmarks and their pairs.
+
+    Args:
+        positions: (K, 3) mm, NaN where unknown.
+        mirrored_order: for each landmark the row of its pair, or its own row.
+
+    Returns:
+        None if no pair is known: such a constellation cannot be mirrored.
+    """
+    partners = positions[list(mirrored_order)]
+    apart = partners - positions
+    pairs = np.isfinite(apart).all(axis=1) & (np.linalg.norm(apart, axis=1) > 0)
+    if not pairs.any():
+        return None
+    apart = apart[pairs]
+    normal: Array = np.linalg.eigh(apart.T @ apart)[1][:, -1]
+    middle: Array = ((positions + partners) / 2)[pairs].mean(axis=0)
+    return SymmetryPlane(point=middle, normal=normal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,6 +384,11 @@ def _pairs_by_name(names: Sequence[str]) -> dict[int, int]:
         if partner != row:
             pairs[row] = partner
     return {row: partner for row, partner in pairs.items() if pairs.get(partner) == row}
+
+
+def common_points(first: Array, second: Array) -> int:
+    """How many landmarks have a position in both of two sets (K, 3)."""
+    return int((_known(first) & _known(second)).sum())
 
 
 def _known(points: Array) -> NDArray[np.bool_]:

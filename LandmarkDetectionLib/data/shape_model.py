@@ -94,8 +94,7 @@ def _deviations(apart: Array) -> Array:
 
     The mean has seen the shape that is left out, so it lies nearer than to a new one, by the factor below.
     """
-    count = len(apart)
-    if count < _FEWEST_SHAPES:
+    if len(apart) < _FEWEST_SHAPES:
         return np.full(apart.shape[1], np.nan)
     usual = np.sqrt(np.nan_to_num(np.square(np.nan_to_num(apart)).sum(axis=2)).mean(axis=0)) + 1e-9
     left = np.full(apart.shape[:2], np.nan)
@@ -104,9 +103,11 @@ def _deviations(apart: Array) -> Array:
         modes = _modes(np.delete(apart, row, axis=0))[:, there]
         explained = _explained(shape[there], modes, usual[there])
         left[row, there] = np.linalg.norm(shape[there] - explained, axis=1)
+    counts = np.isfinite(left).sum(axis=0)
+    enough = counts >= _FEWEST_SHAPES
     squares = np.where(np.isfinite(left), left**2, 0.0).sum(axis=0)
-    deviations: Array = np.sqrt(squares / np.maximum(np.isfinite(left).sum(axis=0), 1))
-    return deviations * count / (count - 1)
+    counts = np.where(enough, counts, 2)
+    return np.where(enough, np.sqrt(squares / counts) * counts / (counts - 1), np.nan)
 
 
 def _explained(apart: Array, modes: Array, deviations: Array) -> Array:

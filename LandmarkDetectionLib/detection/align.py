@@ -72,7 +72,8 @@ def align(
         candidates: of K landmarks.
         shape: (K, 3) the mean shape, mm; NaN where unknown.
         tolerance: how far a right candidate lies from the shape at the right pose, mm (standard deviation).
-        scales: smallest and largest size of the anatomy, relative to the mean shape.
+        scales: smallest and largest size of the anatomy, relative to the mean shape. Where a scan is cut,
+            candidates for what is missing crowd at its border and would shrink the shape.
         seed: of the random triples.
 
     Returns:
@@ -120,8 +121,8 @@ def _hypotheses(
     picks = (rng.random((len(trios), 3, 1)) > shares[trios]).sum(axis=2)
     source = shape[usable][trios]
     target = positions[usable[trios], np.minimum(picks, values.shape[1] - 1)]
-    rotations, sizes, shifts, misfits = _fit_trios(source, target)
-    fitting = (sizes >= scales[0]) & (sizes <= scales[1]) & (misfits <= 3 * tolerance)
+    rotations, sizes, shifts, misfits = _fit_trios(source, target, scales)
+    fitting = misfits <= 3 * tolerance
     return rotations[fitting], sizes[fitting], shifts[fitting]
 
 
@@ -132,8 +133,10 @@ def _random_trios(rng: np.random.Generator, share: Array, count: int) -> NDArray
     return trios
 
 
-def _fit_trios(source: Array, target: Array) -> tuple[Array, Array, Array, Array]:
-    """Umeyama's closed form (see `fit_similarity`) for triples (H, 3, 3), and misfits, mm."""
+def _fit_trios(
+    source: Array, target: Array, scales: tuple[float, float]
+) -> tuple[Array, Array, Array, Array]:
+    """Umeyama's closed form (see `fit_similarity`) for triples (H, 3, 3), of a size in range; misfits, mm."""
     from_centre, to_centre = source.mean(axis=1), target.mean(axis=1)
     points, goals = source - from_centre[:, None], target - to_centre[:, None]
     left, strengths, right = np.linalg.svd(np.einsum("hni,hnj->hij", goals, points))
@@ -141,7 +144,7 @@ def _fit_trios(source: Array, target: Array) -> tuple[Array, Array, Array, Array
     signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))
     rotations = np.einsum("hij,hj,hjk->hik", left, signs, right)
     spread = np.maximum((points**2).sum(axis=(1, 2)), 1e-12)
-    sizes = (strengths * signs).sum(axis=1) / spread
+    sizes = np.clip((strengths * signs).sum(axis=1) / spread, *scales)
     moved = sizes[:, None, None] * np.einsum("hij,hnj->hni", rotations, points)
     misfits = np.sqrt(((moved - goals) ** 2).sum(axis=2).mean(axis=1))
     shifts = to_centre - sizes[:, None] * np.einsum("hij,hj->hi", rotations, from_centre)
@@ -186,9 +189,8 @@ def _fit_to_what_agrees(
             following = fit_similarity(places, points[rows, best], agreement[rows, best])
         except ValueError:
             break
-        if not scales[0] <= following.scale <= scales[1]:
-            break
-        pose = following
+        middle = np.average(places, axis=0, weights=agreement[rows, best])
+        pose = following.with_scale(float(np.clip(following.scale, *scales)), middle)
     return pose
 
 

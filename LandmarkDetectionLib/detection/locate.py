@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -65,9 +67,10 @@ def find_candidates(
     windows = list(_windows(volume.voxels.shape, settings.window, stride))
     fill = float(volume.voxels.min())
     pieces, totals = [], []
-    for done, corner in enumerate(windows, start=1):
+    for done, (corner, own) in enumerate(windows, start=1):
         image = _cut(volume.voxels, corner, settings.window, stride, fill)
-        total, places, masses = _look(network, image, settings.candidates, device)
+        cells = tuple(slice(part.start // reduction, part.stop // reduction) for part in own)
+        total, places, masses = _look(network, image, cells, settings.candidates, device)
         totals.append(total)
         pieces.append((places * reduction + np.array(corner[::-1]), masses))
         progress("locate", done / len(windows))
@@ -79,21 +82,33 @@ def find_candidates(
     return Candidates(volume.frame.index_to_world(indices[rows, kept]), values[rows, kept])
 
 
-def _windows(shape: tuple[int, ...], window: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """First voxels [z, y, x] of the windows; one where the scan fits into it."""
-    starts = []
-    for length in shape:
-        count = 1 if length <= window else 1 + int(np.ceil((length - window) / (window / 2)))
-        even = np.linspace(0, max(length - window, 0), count)
-        starts.append([int(np.ceil(start / stride)) * stride for start in even])
-    for z in starts[0]:
-        for y in starts[1]:
-            for x in starts[2]:
-                yield z, y, x
+def _windows(
+    shape: tuple[int, ...], window: int, stride: int
+) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """First voxels [z, y, x] of the windows, and which of its voxels only this one answers for.
+
+    Windows overlap by half, and each answers for what lies farthest from its borders; there is one window
+    where the scan fits into it.
+    """
+    along = [_windows_along(length, window, stride) for length in shape]
+    for parts in itertools.product(*along):
+        yield tuple(start for start, _ in parts), tuple(own for _, own in parts)
+
+
+def _windows_along(length: int, window: int, stride: int) -> list[tuple[int, slice]]:
+    count = 1 if length <= window else 1 + int(np.ceil((length - window) / (window / 2)))
+    even = np.linspace(0, max(length - window, 0), count)
+    starts = [int(np.ceil(start / stride)) * stride for start in even]
+    between = [(after + before + window) // 2 for before, after in pairwise(starts)]
+    borders = [0, *between, starts[-1] + window]
+    return [
+        (start, slice(first - start, end - start))
+        for start, (first, end) in zip(starts, pairwise(borders), strict=True)
+    ]
 
 
 def _cut(
-    voxels: NDArray[np.float32], corner: tuple[int, int, int], window: int, stride: int, fill: float
+    voxels: NDArray[np.float32], corner: tuple[int, ...], window: int, stride: int, fill: float
 ) -> Tensor:
     """A window (1, 1, Z, Y, X), padded at its far ends to multiples of the stride."""
     part = voxels[tuple(slice(start, start + window) for start in corner)]
@@ -103,26 +118,28 @@ def _cut(
 
 
 def _look(
-    network: LocateNetwork, image: Tensor, count: int, device: torch.device
+    network: LocateNetwork, image: Tensor, own: tuple[slice, ...], count: int, device: torch.device
 ) -> tuple[Array, Array, Array]:
-    """Logarithms of the heat (K,) in a window, its strongest peaks (K, C, 3), cells, and their logarithms."""
+    """Logarithms of the heat (K,) in a window's own cells, its strongest peaks (K, C, 3), and theirs."""
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
         features = network.features(image.to(device).contiguous(memory_format=torch.channels_last_3d))
         parts = []
         for first in range(0, len(network.codes), _TOGETHER):
             rows = torch.arange(first, min(first + _TOGETHER, len(network.codes)), device=device)
             heat = network.heat(features, rows)[0]
-            total = torch.logsumexp(heat.flatten(1), dim=1).double().cpu().numpy()
-            parts.append((total, *_peaks(heat, count)))
+            total = torch.logsumexp(heat[:, *own].flatten(1), dim=1).double().cpu().numpy()
+            parts.append((total, *_peaks(heat, own, count)))
     totals, places, masses = (np.concatenate(values) for values in zip(*parts, strict=True))
     return totals, places, masses
 
 
-def _peaks(heat: Tensor, count: int) -> tuple[Array, Array]:
-    """The strongest peaks of each heat map: places (K, C, 3), cells x, y, z, and logarithms of their mass."""
+def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Array, Array]:
+    """The strongest peaks in own cells of each heat map, (K, C, 3) x, y, z, and logarithms of their mass."""
     size = 2 * _APART + 1
     highest = torch.nn.functional.max_pool3d(heat[None], size, stride=1, padding=_APART)[0]
-    peaks = torch.where(heat == highest, heat, -torch.inf).flatten(1)
+    answers = torch.zeros(heat.shape[1:], dtype=torch.bool, device=heat.device)
+    answers[own] = True
+    peaks = torch.where((heat == highest) & answers, heat, -torch.inf).flatten(1)
     found = peaks.topk(min(count, peaks.shape[1]), dim=1).indices.cpu().numpy()
     cells = np.stack(np.unravel_index(found, tuple(heat.shape[1:])), axis=-1)
     padded = np.pad(heat.cpu().numpy(), [(0, 0), *[(_APART, _APART)] * 3], constant_values=-np.inf)

@@ -14,12 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from LandmarkDetectionLib.data.canonical import to_grid
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.intensity import scale
-from LandmarkDetectionLib.data.preparation import check_size
-from LandmarkDetectionLib.data.shape import Similarity, find_symmetry, fit_robustly
+from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape import Similarity, fit_robustly, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
@@ -28,11 +26,9 @@ from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidate
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.detection.refine import (
     Mirror,
-    Normalise,
     Refined,
     RefineSettings,
     refine,
-    unchanged,
 )
 from LandmarkDetectionLib.detection.results import Detection, Status
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, Bundle, load_weights
@@ -103,10 +99,8 @@ class Chain:
     @classmethod
     def of(cls, settings: LocateRefineSettings, table: LandmarkTable, shape: NDArray[np.float64]) -> Chain:
         """The chain for a landmark table, whose pairs tell how the anatomy is mirrored."""
-        order = table.mirrored_order
-        if order == list(range(len(order))):
-            return cls(settings, shape, None)
-        return cls(settings, shape, Mirror(find_symmetry(table.names, shape).normal, order))
+        plane = symmetry_plane(shape, table.mirrored_order)
+        return cls(settings, shape, None if plane is None else Mirror(plane.normal, table.mirrored_order))
 
     def find_pose(
         self,
@@ -130,13 +124,13 @@ class Chain:
         pose: Similarity,
         device: torch.device,
         *,
-        normalise: Normalise = unchanged,
         progress: Progress = no_progress,
     ) -> Refined:
-        """What the fine look finds around the mean shape in a pose; NaN where the shape has no landmark."""
-        look = partial(
-            refine, network, volume, normalise=normalise, fill=float(volume.voxels.min()), device=device
-        )
+        """What the fine look finds in a prepared scan around the mean shape in a pose.
+
+        NaN where the shape has no landmark.
+        """
+        look = partial(refine, network, volume, device=device)
         pose = self._settle(look, volume.frame, pose)
         starts = pose.apply(self.shape)
         return look(starts, pose.rotation, self.settings.refine, mirror=self.mirror, progress=progress)
@@ -157,7 +151,11 @@ class Chain:
             there = np.where((seen.presences > 0)[:, None], seen.positions, np.nan)
             if np.isfinite(there).all(axis=1).sum() < _FEWEST_SCOUTS:
                 return pose
-            pose = fit_robustly(self.shape, there)
+            fitted = fit_robustly(self.shape, there)
+            size = float(np.clip(fitted.scale, self.settings.smallest, self.settings.largest))
+            pose = fitted.with_scale(
+                size, np.nanmean(np.where(np.isfinite(there), self.shape, np.nan), axis=0)
+            )
         return pose
 
 
@@ -187,20 +185,13 @@ class LocateRefineDetector:
         names, spacing = self.bundle.table.names, self._chain.settings.locate.spacing
         if np.prod(volume.frame.spacing) > (_COARSEST * spacing) ** 3:
             return tuple(Detection.missing(name) for name in names)
-        window = self.bundle.preparation.normaliser.window_of(volume.voxels)
-        check_size(volume, spacing)
-        coarse = to_grid(volume, spacing)
-        coarse = Volume(scale(coarse.voxels, window), coarse.frame)
+        preparation = self.bundle.preparation
+        coarse = Preparation(spacing, preparation.normaliser)(volume)
         found = self._chain.find_pose(self._locate, coarse, self.device, progress=progress)
         if found is None:
             return tuple(Detection.missing(name) for name in names)
         refined = self._chain.refine(
-            self._refine,
-            volume,
-            found.pose,
-            self.device,
-            normalise=partial(scale, window=window),
-            progress=progress,
+            self._refine, preparation(volume), found.pose, self.device, progress=progress
         )
         return judge(refined, volume.frame, self.bundle, self._chain.settings)
 

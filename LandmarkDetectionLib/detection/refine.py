@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,6 @@ from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
 
 Array = NDArray[np.float64]
-Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-def unchanged(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For a scan that is on the network's scale already."""
-    return voxels
-
-
 _KERNEL = 2.5
 """Cells: standard deviation of the kernel under which the heat around its strongest place is averaged."""
 _SHIFTS = 12
@@ -103,8 +95,6 @@ def refine(
     rotation: Array,
     settings: RefineSettings,
     *,
-    normalise: Normalise,
-    fill: float,
     device: torch.device,
     mirror: Mirror | None = None,
     doubt: float = 0.0,
@@ -114,17 +104,16 @@ def refine(
 
     Args:
         network: in evaluation mode, on `device`.
-        volume: the scan as it is stored: only the fields are interpolated and normalised.
+        volume: the scan, prepared as for training.
         starts: (K, 3) world mm, where each landmark is expected; NaN where nobody knows, nothing is found.
         rotation: 3 x 3, from the canonical frame to the world.
         settings: of this stage.
-        normalise: brings the scan's values to the scale that the network was trained on.
-        fill: the scan's value for what lies outside it.
         device: where the network runs.
         mirror: how to look a second time, at the mirror image; the opinions are averaged.
         doubt: how far the starts are off beyond what the network was trained with, mm along one axis.
         progress: told after every field.
     """
+    fill = float(volume.voxels.min())
     views = [(rotation, np.arange(len(starts)))]
     if mirror is not None:
         flip = np.eye(3) - 2 * np.outer(mirror.normal, mirror.normal)
@@ -140,7 +129,7 @@ def refine(
             )
             opinion[field.rows] = _look(
                 network,
-                normalise(image),
+                image,
                 field,
                 expected[field.rows],
                 names[field.rows],

@@ -65,20 +65,21 @@ def heat_loss(heat: Tensor, places: Tensor, *, width: float, absent: Tensor | No
         A scalar, the mean over the landmarks that lie within their maps or are absent; zero where there is
         none.
     """
-    shape = heat.shape[2:]
-    total = torch.logsumexp(heat.float().flatten(2), dim=2)
-    if absent is not None:
-        total = softplus(total)
-    share = heat.float() - total[..., None, None, None]
-    size = torch.tensor(list(reversed(shape)), device=heat.device)
-    inside = ((places > -0.5) & (places < size - 0.5)).all(dim=2)
-    centres = torch.where(inside[..., None], places, torch.zeros_like(places))
-    along = [_gaussian(centres[..., axis], int(size[axis]), width) for axis in range(3)]
-    missed = -torch.einsum("bkzyx,bkz,bky,bkx->bk", share, along[2], along[1], along[0])
-    loss, count = (missed * inside).sum(), inside.sum()
-    if absent is not None:
-        loss, count = loss + (total * absent).sum(), count + absent.sum()
-    return loss / count.clamp_min(1)
+    with torch.autocast(device_type=heat.device.type, enabled=False):
+        heat = heat.float()
+        size = [heat.shape[4], heat.shape[3], heat.shape[2]]
+        total = torch.logsumexp(heat.flatten(2), dim=2)
+        if absent is not None:
+            total = softplus(total)
+        inside = ((places > -0.5) & (places < places.new_tensor(size) - 0.5)).all(dim=2)
+        centres = torch.where(inside[..., None], places.float(), 0.0)
+        along = [_gaussian(centres[..., axis], size[axis], width) for axis in range(3)]
+        share = heat - total[..., None, None, None]
+        missed = -torch.einsum("bkzyx,bkz,bky,bkx->bk", share, along[2], along[1], along[0])
+        loss, count = (missed * inside).sum(), inside.sum()
+        if absent is not None:
+            loss, count = loss + (total * absent).sum(), count + absent.sum()
+        return loss / count.clamp_min(1)
 
 
 def _gaussian(centres: Tensor, count: int, width: float) -> Tensor:

@@ -35,7 +35,8 @@ class PreparedCase:
         group: cases that belong together (one patient, one family); '' if it stands alone.
         voxels_path: `.npy` file of normalised voxels, float16 [z, y, x].
         frame: of the voxels, in canonical orientation.
-        positions: (K, 3) world LPS mm in the order of the landmark table; NaN where absent or unknown.
+        positions: (K, 3) world LPS mm in the order of the landmark table; NaN where absent, outside the scan,
+            or unknown.
         known: (K,) whether the annotation speaks of the landmark, be it present or absent.
     """
 
@@ -135,11 +136,14 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
         with replacing(voxels_path) as temporary, temporary.open("wb") as stream:
             np.save(stream, volume.voxels.astype(np.float16))
         write_text(frame_path, json.dumps(volume.frame.as_numbers()))
+    frame = Frame(**json.loads(frame_path.read_text(encoding="utf-8")))
+    positions = landmarks.positions_of(table.names)
+    positions[~frame.contains(positions)] = np.nan
     return {
         "name": case.name,
         "group": case.group,
         "key": key,
-        "positions": landmarks.positions_of(table.names).tolist(),
+        "positions": positions.tolist(),
         "known": [name in landmarks.names for name in table.names],
         "sources": sources,
     }

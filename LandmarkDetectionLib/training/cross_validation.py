@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE
-from LandmarkDetectionLib.training.config import read_config
-from LandmarkDetectionLib.training.loop import VALIDATION, train
+from LandmarkDetectionLib.training.engines import engine_for
+from LandmarkDetectionLib.training.loop import VALIDATION, is_distributed, train
+from LandmarkDetectionLib.training.outcomes import read_outcomes
 from LandmarkDetectionLib.training.prepared_data import CasesProgress
 from LandmarkDetectionLib.training.sections import TrainingConfig
 
@@ -43,18 +43,25 @@ def cross_validate(
         The bundle's folder, `RUN/model`.
 
     Raises:
-        InputError: as `train`, or if the configuration has validation cases.
+        InputError: as `train`, or if the configuration has validation cases, or several processes train.
     """
     if config.data.val is not None or config.data.fold is not None:
         raise InputError(
             "--folds: the configuration has validation cases already; set data.val=null and data.fold=null."
         )
+    if is_distributed():
+        raise InputError(
+            "--folds trains on one GPU: start it without torchrun, or train each part with --fold k/n and "
+            "--output RUN/fold-k first."
+        )
+    parts = [fold_of(config, number, folds) for number in range(1, folds + 1)]
+    for part in parts:
+        engine_for(part, progress)  # a part that cannot be trained is known before hours have passed
     outcomes = []
-    for number in range(1, folds + 1):
-        part, folder = fold_of(config, number, folds), run / f"fold-{number}"
-        if not _is_done(part, folder):
-            train(part, folder, device=device, callbacks=callbacks, progress=progress)
-        outcomes.append(pd.read_csv(folder / VALIDATION))
+    for number, part in enumerate(parts, start=1):
+        folder = run / f"fold-{number}"
+        train(part, folder, device=device, callbacks=callbacks, progress=progress)
+        outcomes.append(read_outcomes(folder / VALIDATION))
     return train(
         config, run, device=device, callbacks=callbacks, progress=progress, outcomes=pd.concat(outcomes)
     )
@@ -70,9 +77,3 @@ def fold_of(config: TrainingConfig, number: int, folds: int) -> TrainingConfig:
             ),
         }
     )
-
-
-def _is_done(config: TrainingConfig, run: Path) -> bool:
-    """Whether a run with this configuration has ended."""
-    ended = (run / "model" / DESCRIPTION_FILE).is_file() and (run / VALIDATION).is_file()
-    return ended and read_config(run / "config.yaml") == config

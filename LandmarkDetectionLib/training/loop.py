@@ -185,6 +185,12 @@ def precision_of(config: TrainingConfig, device: torch.device) -> str:
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "off": "32-true"}[chosen]
 
 
+def is_distributed() -> bool:
+    """Whether torchrun or Slurm has started more than one process."""
+    processes, machines = _processes()
+    return processes * machines > 1
+
+
 def is_first_process() -> bool:
     """Whether this is the one process, or the first of those that torchrun or Slurm has started."""
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,14 @@ def tabulate(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
         columns["spread_mm"] += outcome.spreads[rows].tolist()
         columns["presence_logit"] += outcome.presences[rows].tolist()
     return pd.DataFrame(columns)
+
+
+def read_outcomes(path: Path) -> pd.DataFrame:
+    """A table of `tabulate` from its CSV file; names stay texts, whatever they look like."""
+    numbers = ("error_mm", "spread_mm", "presence_logit")
+    kinds: dict[str, Any] = {"case": str, "landmark": str, "cut": int, "present": bool, "inside": bool}
+    kinds |= dict.fromkeys(numbers, float)
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={name: [""] for name in numbers})
 
 
 def calibration_of(table: pd.DataFrame, names: Sequence[str]) -> Calibration | None:

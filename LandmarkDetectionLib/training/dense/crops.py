@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.masks import draw_mask
+from LandmarkDetectionLib.data.shape import SymmetryPlane, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
-from LandmarkDetectionLib.training.sampling import SymmetryPlane, symmetry_plane
 
 Array = NDArray[np.float64]
 Known = NDArray[np.bool_]
@@ -67,13 +67,8 @@ class CropDataset(Dataset[Crop]):
         return torch.from_numpy(image)[None], classes, torch.from_numpy(np.concatenate([[True], known]))
 
     def _mirrored(self, positions: Array, known: Known, plane: SymmetryPlane) -> tuple[Array, Known]:
-        """What the labels mean in a mirrored scan, and which of them are known.
-
-        A landmark of one side that has no counterpart lies, in a mirrored scan, where its unmarked twin was:
-        nobody knows where that is. Where it is absent, its side is not known either.
-        """
-        unpaired = np.array(self.mirrored_order) == np.arange(len(positions))
-        alone = unpaired & ~(plane.distance(positions) <= self.config.target.negative)
+        """What the labels mean in a mirrored scan, and which of them are known."""
+        alone = plane.one_sided(positions, self.mirrored_order, self.config.target.negative)
         labelled = positions[self.mirrored_order]
         labelled[alone] = np.nan
         return labelled, known[self.mirrored_order] & ~alone

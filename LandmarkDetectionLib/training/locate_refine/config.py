@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from LandmarkDetectionLib.model.unet import UNetSettings
 from LandmarkDetectionLib.training.sections import (
     AugmentationSection,
     Count,
@@ -18,6 +19,19 @@ from LandmarkDetectionLib.training.sections import (
 
 Edge = Annotated[int, Field(ge=16, multiple_of=8)]
 Width = Annotated[int, Field(ge=8, multiple_of=8)]
+
+
+SomeSection = TypeVar("SomeSection", "LocateSection", "RefineSection")
+
+
+def _checked(section: SomeSection, reduction: int) -> SomeSection:
+    """The section, if its network can halve its field as often as it has channels."""
+    stride = UNetSettings(channels=section.channels, reduction=reduction).stride
+    if section.field % stride:
+        raise ValueError(
+            f"field ({section.field}) must be a multiple of {stride} with {len(section.channels)} channels"
+        )
+    return section
 
 
 class LocateSection(Section):
@@ -42,6 +56,10 @@ class LocateSection(Section):
     )
     augmentation: AugmentationSection = Field(description="how fields are varied; a zero switches one off")
 
+    @model_validator(mode="after")
+    def _field_fits(self) -> LocateSection:
+        return _checked(self, reduction=2)
+
 
 class RefineSection(Section):
     """The fine look, in the anatomy's own orientation."""
@@ -63,6 +81,10 @@ class RefineSection(Section):
         description="share of fields in which the scan ends, so that some landmarks are absent"
     )
     augmentation: AugmentationSection = Field(description="how fields are varied; a zero switches one off")
+
+    @model_validator(mode="after")
+    def _field_fits(self) -> RefineSection:
+        return _checked(self, reduction=1)
 
     @model_validator(mode="after")
     def _window_fits(self) -> RefineSection:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib import __version__
+from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape import fit_similarity
+from LandmarkDetectionLib.data.shape import common_points, fit_similarity
 from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.detection.locate import LocateSettings
 from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSettings
@@ -24,7 +25,7 @@ from LandmarkDetectionLib.model.unet import UNetSettings
 from LandmarkDetectionLib.training.checkpoints import load_best
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
-from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
+from LandmarkDetectionLib.training.locate_refine.samples import FEWEST_LANDMARKS, LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.locate_refine.validation import validate
 from LandmarkDetectionLib.training.outcomes import calibration_of, figures_of, tabulate
 from LandmarkDetectionLib.training.prepared_data import CasesProgress, prepare
@@ -33,9 +34,9 @@ from LandmarkDetectionLib.training.stage import Stage
 Array = NDArray[np.float64]
 
 _CAP_VOXELS = 10
-_LARGEST_WINDOW = 128
-_BEYOND = 1.1
-_FEWEST = 4
+_SMALLEST_WINDOW = 128
+_BEYOND = 1.05
+"""Times as large, or as small, as the training cases may new anatomy be."""
 _WIDER = 1.5
 """Than landmarks really deviate: the first guess of an expectation that leaves a say to the image."""
 
@@ -52,6 +53,12 @@ class LocateRefineEngine:
         self.table = self.fine.table
         shapes = np.stack([case.positions for case in self.fine.training])
         self.shape = learn_shape(shapes)
+        common = [common_points(shape, self.shape.mean) for shape in shapes]
+        if max(common) < FEWEST_LANDMARKS:
+            raise InputError(
+                f"{config.data.train}: no scan shows {FEWEST_LANDMARKS} of the landmarks, which the engine "
+                "locate-refine needs; use --engine dense."
+            )
         settings = detection_settings(config, shapes, self.shape.mean)
         self.chain = Chain.of(settings, self.table, self.shape.mean)
 
@@ -142,16 +149,13 @@ def refine_network(config: LocateRefineConfig) -> UNetSettings:
 
 def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:
     """The engine's settings; new anatomy is as large as that of the training cases, and a little beyond."""
-    window = max(_LARGEST_WINDOW, config.locate.field)
-    sizes = [fit_similarity(mean, shape).scale for shape in shapes if _can_be_fitted(shape, mean)]
+    window = max(_SMALLEST_WINDOW, config.locate.field)
+    fitting = [shape for shape in shapes if common_points(shape, mean) >= FEWEST_LANDMARKS]
+    sizes = [fit_similarity(mean, shape).scale for shape in fitting]
     return LocateRefineSettings(
         locate=LocateSettings(spacing=config.locate.spacing, window=window),
         refine=RefineSettings(spacing=config.refine.spacing, window=config.refine.window),
-        smallest=min(sizes, default=1.0) / _BEYOND,
-        largest=max(sizes, default=1.0) * _BEYOND,
+        smallest=min(sizes) / _BEYOND,
+        largest=max(sizes) * _BEYOND,
         **config.detection.model_dump(),
     )
-
-
-def _can_be_fitted(shape: Array, mean: Array) -> bool:
-    return int((np.isfinite(shape) & np.isfinite(mean)).all(axis=1).sum()) >= _FEWEST

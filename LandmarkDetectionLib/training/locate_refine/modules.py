@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from LandmarkDetectionLib.data.shape import fit_similarity
+from LandmarkDetectionLib.data.shape import common_points, fit_similarity
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.losses import heat_loss
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
 from LandmarkDetectionLib.training.averaging import AveragedTraining
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.locate_refine.samples import FEWEST_LANDMARKS
 
 Array = NDArray[np.float64]
 
@@ -101,17 +102,26 @@ class RefineTraining(AveragedTraining):
         starts, places = to_cells(starts, self.reduction), to_cells(places, self.reduction)
         fields, rows = torch.isfinite(starts).all(dim=2).nonzero(as_tuple=True)
         if not len(rows):
-            return features.sum() * 0
+            return self._nothing(len(image))
         expected, actual = starts[fields, rows], places[fields, rows]
         half = (self.window - 1) / 2
         largest = torch.tensor(features.shape[:1:-1], device=expected.device) - self.window
         corners = (expected - half).round().clamp_min(0).minimum(largest)
         windows = cut_windows(features, fields, corners.long(), self.window)
         heat, presence = self.network.ask(windows, rows, expected - half - corners)
-        there = torch.isfinite(actual).all(dim=1)
         loss = heat_loss(heat[None], (actual - corners)[None], width=self.heat_width)
-        loss = loss + _PRESENCE_WEIGHT * binary_cross_entropy_with_logits(presence, there.float())
+        there = torch.isfinite(actual).all(dim=1)
+        beside = ((actual < corners) | (actual > corners + self.window - 1)).any(dim=1)
+        loss = loss + _PRESENCE_WEIGHT * binary_cross_entropy_with_logits(
+            presence, there.float(), weight=(~beside).float()
+        )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
+        return loss
+
+    def _nothing(self, batch: int) -> Tensor:
+        """The loss of fields in which no landmark is looked for: of no parameter, but known to all."""
+        loss = 0 * torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=batch)
         return loss
 
     def landmark_positions(self) -> Array:
@@ -119,7 +129,7 @@ class RefineTraining(AveragedTraining):
         assert isinstance(network, RefineNetwork)
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            if np.isfinite(case.positions).all(axis=1).sum() >= 3:
+            if common_points(case.positions, self.chain.shape) >= FEWEST_LANDMARKS:
                 pose = fit_similarity(self.chain.shape, case.positions)
                 found[row] = self.chain.refine(network, case.whole_volume(), pose, self.device).positions
         return found

@@ -11,18 +11,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.data.sampling import grid_axis
-from LandmarkDetectionLib.data.shape import find_symmetry, fit_similarity
+from LandmarkDetectionLib.data.shape import common_points, fit_similarity, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
-from LandmarkDetectionLib.training.sampling import symmetry_plane
 from LandmarkDetectionLib.training.spatial import SpatialTransform
 
 Array = NDArray[np.float64]
 
+FEWEST_LANDMARKS = 3
+"""That a scan shows, or its pose is not known."""
 _OFF_CENTRE = 0.3
 """How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
+_MIDLINE = 5.0
+"""Voxels from the plane of symmetry within which a landmark without a counterpart is its own."""
 _EDGE = 1.0
 """Voxels beyond its middle that the outermost voxel of a field shows, about."""
 _CUT_NEAR = 4.0
@@ -71,15 +74,19 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         image = transform.sample(
             volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=case.lowest
         )
-        rows = self.order if transform.mirrors else slice(None)
-        places = transform.to_crop(case.positions[rows]) / settings.spacing + (settings.field - 1) / 2
+        positions, known = case.positions, case.known
+        if transform.mirrors and plane is not None:
+            alone = plane.one_sided(positions, self.order, _MIDLINE * settings.spacing)
+            positions, known = positions[self.order], known[self.order] & ~alone
+        places = transform.to_crop(positions) / settings.spacing + (settings.field - 1) / 2
+        places[~known] = np.nan
         if rng.random() < settings.cut:
             places = _cut(rng, image, places, case.lowest)
         shown = ((places > -_EDGE) & (places < settings.field - 1 + _EDGE)).all(axis=1)
         return (
             _as_image(vary_intensities(rng, image, settings.augmentation)),
             _as_places(places),
-            torch.from_numpy(case.known[rows] & ~shown),
+            torch.from_numpy(known & ~shown),
         )
 
 
@@ -98,12 +105,11 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         seed: int,
     ) -> None:
         self.settings, self.seed = settings, seed
-        self.cases = [case for case in cases if len(_present(case.positions)) >= 3]
+        self.cases = [case for case in cases if common_points(case.positions, shape) >= FEWEST_LANDMARKS]
         self.order = table.mirrored_order
         self.poses = [fit_similarity(shape, case.positions) for case in self.cases]
         self.shape = shape
-        paired = self.order != list(range(len(self.order)))
-        self.normal = find_symmetry(table.names, shape).normal if paired else None
+        self.plane = symmetry_plane(shape, self.order)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """A field and what is known of its landmarks.
@@ -123,7 +129,7 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             point=np.zeros(3),
             place=rng.uniform(-1, 1, 3) * extent * _OFF_CENTRE,
             extent=extent,
-            sideways=self.normal,
+            sideways=None if self.plane is None else self.plane.normal,
         )
         transform = SpatialTransform(
             centre=focus + pose.rotation @ drawn.centre,
@@ -136,6 +142,8 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         )
         expected = np.where(np.isfinite(case.positions), case.positions, pose.apply(self.shape))
         expected[~case.known] = np.nan
+        if transform.mirrors and self.plane is not None:
+            expected[self.plane.one_sided(self.shape, self.order, _MIDLINE * settings.spacing)] = np.nan
         rows = self.order if transform.mirrors else slice(None)
         middle = (settings.field - 1) / 2
         places = transform.to_crop(case.positions[rows]) / settings.spacing + middle

@@ -66,6 +66,7 @@ def test_windows_change_nothing_about_what_is_found() -> None:
     volume = scan((53, 50, 45))
     whole, parts = find(volume, 64), find(volume, 32)
     np.testing.assert_allclose(parts.positions, whole.positions, atol=0.05)
+    np.testing.assert_allclose(parts.values, whole.values, rtol=0.02)
 
 
 def test_a_scan_with_fewer_places_than_candidates_gives_as_many_rows() -> None:

@@ -64,9 +64,7 @@ def test_positions_are_right_to_a_few_hundredths_of_a_voxel_in_any_pose(seed: in
     rng = np.random.default_rng(seed)
     volume, network = scan(POINTS, turned(seed)), LogOfTheImage()
     starts = POINTS + rng.uniform(-1, 1, POINTS.shape)
-    found = refine(
-        network, volume, starts, turned(seed + 9), SETTINGS, normalise=np.asarray, fill=-50, device=CPU
-    )
+    found = refine(network, volume, starts, turned(seed + 9), SETTINGS, device=CPU)
     assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
     np.testing.assert_allclose(found.spreads, WIDTH, rtol=0.15)
     assert network.asked == [0, 1, 2] and np.isnan(found.apart).all()
@@ -82,8 +80,6 @@ def test_a_mirrored_look_asks_for_the_counterparts_and_agrees() -> None:
         POINTS + 0.4,
         turned(3),
         SETTINGS,
-        normalise=np.asarray,
-        fill=-50,
         device=CPU,
         mirror=mirror,
     )
@@ -111,8 +107,6 @@ def test_the_order_in_which_a_scan_is_stored_changes_nothing() -> None:
             POINTS + 0.3,
             turned(6),
             SETTINGS,
-            normalise=np.asarray,
-            fill=-50,
             device=CPU,
         )
         for volume in (to_canonical(flipped), stored)
@@ -139,8 +133,6 @@ def test_many_small_fields_find_what_a_large_one_finds() -> None:
             POINTS + 0.2,
             turned(2),
             settings,
-            normalise=np.asarray,
-            fill=-50,
             device=CPU,
         )
         for settings in (SETTINGS, small)
@@ -170,8 +162,6 @@ def test_fields_cover_every_window_once_and_are_no_larger_than_allowed(
 def test_what_nobody_expects_anywhere_is_not_found_and_disturbs_nothing() -> None:
     volume = scan(POINTS, np.eye(3))
     starts = np.vstack([POINTS[:2] + 0.2, np.full((1, 3), np.nan)])
-    found = refine(
-        LogOfTheImage(), volume, starts, turned(3), SETTINGS, normalise=np.asarray, fill=-50, device=CPU
-    )
+    found = refine(LogOfTheImage(), volume, starts, turned(3), SETTINGS, device=CPU)
     assert np.linalg.norm(found.positions[:2] - POINTS[:2], axis=1).max() < 0.03 * SETTINGS.spacing
     assert np.isnan(found.positions[2]).all() and np.isnan(found.presences[2])

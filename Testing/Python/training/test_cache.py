@@ -143,9 +143,21 @@ def test_a_changed_image_is_prepared_again_and_the_others_are_not(split: Path, c
     assert all(path.stat().st_mtime_ns == time for path, time in written.items())
 
 
+def test_a_landmark_beyond_the_scan_is_absent_from_it(split: Path, cache: Path) -> None:
+    case = read_split(split, supervised=True)[0]
+    assert case.landmark_path is not None
+    points = read_volume(case.image_path).frame.index_to_world(
+        np.array([[5.0, 5, 5], [200, 5, 5], [4, 5, 6]])
+    )
+    write_landmarks(LandmarkSet(TABLE.names, points), case.landmark_path)
+    prepared = prepare_split(split, TABLE, PREPARATION, cache)[0]
+    assert np.isnan(prepared.positions).any(axis=1).tolist() == [False, True, False]
+    assert prepared.known.all()
+
+
 def test_moved_landmarks_are_taken_and_no_scan_is_prepared_again(split: Path, cache: Path) -> None:
     first = prepare_split(split, TABLE, PREPARATION, cache)
-    moved = positions(first)[0] + [1.0, 2.0, 3.0]
+    moved = positions(first)[0] + [0.2, 0.3, -0.1]
     path = split.parent / "landmarks" / "case 0.mrk.json"
     write_landmarks(LandmarkSet(TABLE.names, moved), path)
     touched(path)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from LandmarkDetectionLib.training.outcomes import Outcome, calibration_of, figures_of, tabulate
+from LandmarkDetectionLib.training.outcomes import (
+    Outcome,
+    calibration_of,
+    figures_of,
+    read_outcomes,
+    tabulate,
+)
 
 NAMES = ("nose", "chin")
 NOTHING = np.full(2, np.nan)
@@ -73,3 +82,14 @@ def test_without_cases_there_is_nothing_to_calibrate_on() -> None:
     table = tabulate([], NAMES)
     assert calibration_of(table, NAMES) is None
     assert figures_of(table, NAMES, cap=1.0) == {}
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path: Path) -> None:
+    names = ("1", "NA")
+    table = tabulate([an_outcome(f"00{number}", 0.1 * number) for number in range(12)], names)
+    table.to_csv(tmp_path / "validation.csv", index=False)
+    read = read_outcomes(tmp_path / "validation.csv")
+    pd.testing.assert_frame_equal(read, table)
+    assert calibration_of(read, names) == calibration_of(table, names)
+    tabulate([], names).to_csv(tmp_path / "empty.csv", index=False)
+    assert calibration_of(read_outcomes(tmp_path / "empty.csv"), names) is None
