@@ -41,9 +41,13 @@ DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
-LOCATE_SHARE = 0.3
+LOCATE_SHARE, MOST_LOCATE_SHARE = 0.3, 0.6
+FEWEST_LOCATE_EPOCHS = 8
+"""Or no pose is found."""
+LOCATE_COST = 0.4
+"""Of a step of locate, against one of refine."""
 STEPS_PER_CASE = 130
-FEWEST_STEPS, MOST_STEPS = 1_000, 10_000
+FEWEST_STEPS, MOST_STEPS = 2_000, 10_000
 MORE_ON_GPU = 2
 BATCH, LARGEST_BATCH = 8, 32
 FINE_FIELDS_PER_COARSE = 4
@@ -67,7 +71,9 @@ def plan_locate_refine(
     batch, seconds = measure_refine_step(refine, len(survey.table), device)
     steps = float(np.clip(STEPS_PER_CASE * survey.cases, FEWEST_STEPS, MOST_STEPS))
     steps *= MORE_ON_GPU if device.type == "cuda" else 1
+    seconds *= 1 - LOCATE_SHARE * (1 - LOCATE_COST)
     epochs = max(choose_epochs(steps, seconds, hours), 2)
+    share = float(np.clip(FEWEST_LOCATE_EPOCHS / epochs, LOCATE_SHARE, MOST_LOCATE_SHARE))
     config = LocateRefineConfig(
         version=1,
         name=name,
@@ -75,7 +81,9 @@ def plan_locate_refine(
         data=data,
         image=survey.image,
         training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
-        locate=locate.model_copy(update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1)}),
+        locate=locate.model_copy(
+            update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1), "share": rounded(share)}
+        ),
         refine=refine,
         detection=DetectionSection(
             tolerance=rounded(max(1.25 * locate.spacing, 2 * survey.deviation)),

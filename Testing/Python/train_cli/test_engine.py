@@ -270,6 +270,19 @@ def test_folds_want_no_validation_cases(run: Run, trained: Path, tmp_path: Path)
     assert finished.code == 2 and "data.val=null" in finished.err
 
 
+def test_folds_under_torchrun_are_refused_before_anything_is_trained(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    changes = ("--set", "data.val=null", *SMALL)
+    finished = run(
+        "train", trained / "config.yaml", "--output", tmp_path, "--folds", "2", *changes, "--quiet"
+    )
+    assert finished.code == 2 and "without torchrun" in finished.err
+    assert not (tmp_path / "fold-1").exists()
+
+
 def test_bundle_shows_verifies_and_packs(run: Run, trained: Path, tmp_path: Path) -> None:
     model = trained / "run/model"
     shown = run("bundle", "show", model, "--json")

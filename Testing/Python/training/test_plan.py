@@ -1,5 +1,6 @@
 """From a data set to a configuration that needs no hand edit."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -407,6 +408,34 @@ def test_the_engine_is_chosen_by_the_number_of_landmarks(tmp_path: Path) -> None
     assert plan.config.engine == "dense" and "3 landmarks" in plan.reasons[0]
     with pytest.raises(InputError, match="3 landmarks are too few for the engine locate-refine"):
         planned(few, tmp_path / "config.yaml", engine="locate-refine")
+
+
+def test_a_short_training_leaves_enough_of_it_to_locate(tmp_path: Path) -> None:
+    train = write_data(tmp_path / "data")
+    shares, epochs = [], []
+    for hours in (0.01, None):
+        config = planned(train, tmp_path / "config.yaml", engine="locate-refine", hours=hours).config
+        assert isinstance(config, LocateRefineConfig)
+        shares.append(config.locate.share)
+        epochs.append(config.training.epochs)
+    assert epochs[0] < epochs[1] and shares[0] > shares[1] >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("locate.field=40", "field (40) must be a multiple of 16 with 4 channels"),
+        ("refine.channels=[8,8,8,8,8,8,8]", "field (32) must be a multiple of 64 with 7 channels"),
+        ("refine.window=16", "window (16) must be odd"),
+        ("detection.uncertain=0.9", "uncertain (0.9) must not exceed found (0.8)"),
+        ("training.epochs=1", "at least 2, one for each network"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(tmp_path: Path, override: str, said: str) -> None:
+    path = tmp_path / "config.yaml"
+    write_config(planned(write_data(tmp_path / "data"), path, engine="locate-refine").config, path, header="")
+    with pytest.raises(InputError, match=re.escape(said)):
+        read_config(path, (override,))
 
 
 def test_landmarks_that_vary_more_are_sought_in_wider_windows() -> None:
