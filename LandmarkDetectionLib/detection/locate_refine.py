@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape import Similarity, fit_robustly, symmetry_plane
+from LandmarkDetectionLib.data.shape import Similarity, common_points, fit_robustly, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
@@ -39,9 +39,13 @@ ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
 _COARSEST = 3.0
 """Voxels of locate: what a scan with larger ones shows is not the anatomy, or only a few voxels of it."""
-_SCOUTS = 16
+_SCOUTS = 12
 """Landmarks that are looked at to settle the pose."""
 _FEWEST_SCOUTS = 4
+_FIRST_DOUBT = 1.75
+"""Of the coarse pose, in tolerances."""
+_ROUNDS = 6
+"""Of such looks, at most."""
 
 
 @dataclass(frozen=True)
@@ -138,25 +142,38 @@ class Chain:
     def _settle(self, look: Callable[..., Refined], frame: Frame, pose: Similarity) -> Similarity:
         """The pose once more, from the fine look at a few landmarks that lie far from each other.
 
-        The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be.
+        The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be. It is
+        corrected until it stands still, and then once with less doubt.
         """
-        settings = self.settings.refine
-        for doubt in (self.settings.tolerance, self.settings.tolerance / 3):
-            starts = pose.apply(self.shape)
-            inside = np.isfinite(starts).all(axis=1) & frame.contains(np.nan_to_num(starts))
-            scouts = spread_out(self.shape, np.flatnonzero(inside), _SCOUTS)
-            starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
-            wider = replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
-            seen = look(starts, pose.rotation, wider, doubt=doubt)
-            there = np.where((seen.presences > 0)[:, None], seen.positions, np.nan)
-            if np.isfinite(there).all(axis=1).sum() < _FEWEST_SCOUTS:
+        tolerance = self.settings.tolerance
+        doubt = _FIRST_DOUBT * tolerance
+        for _ in range(_ROUNDS):
+            corrected = self._correct(look, frame, pose, doubt)
+            if corrected is None:
                 return pose
-            fitted = fit_robustly(self.shape, there)
-            size = float(np.clip(fitted.scale, self.settings.smallest, self.settings.largest))
-            pose = fitted.with_scale(
-                size, np.nanmean(np.where(np.isfinite(there), self.shape, np.nan), axis=0)
-            )
+            moved = np.linalg.norm(corrected.apply(self.shape) - pose.apply(self.shape), axis=1)
+            pose = corrected
+            if doubt < tolerance:
+                return pose
+            doubt = tolerance if np.nanmean(moved) > tolerance / 3 else tolerance / 3
         return pose
+
+    def _correct(
+        self, look: Callable[..., Refined], frame: Frame, pose: Similarity, doubt: float
+    ) -> Similarity | None:
+        """The pose that the scouts show; None where too few of them are there."""
+        settings, shape = self.settings.refine, self.shape
+        starts = pose.apply(shape)
+        scouts = spread_out(shape, np.flatnonzero(frame.contains(starts)), _SCOUTS)
+        starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
+        wider = replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
+        seen = look(starts, pose.rotation, wider, doubt=doubt)
+        there = np.where((seen.presences > 0)[:, None], seen.positions, np.nan)
+        if common_points(there, shape) < _FEWEST_SCOUTS:
+            return None
+        fitted = fit_robustly(shape, there)
+        size = float(np.clip(fitted.scale, self.settings.smallest, self.settings.largest))
+        return fitted.with_scale(size, shape[np.isfinite(there).all(axis=1)].mean(axis=0))
 
 
 class LocateRefineDetector:

@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 _CAP_VOXELS = 10
 _SMALLEST_WINDOW = 128
-_BEYOND = 1.05
+_BEYOND = 1.15
 """Times as large, or as small, as the training cases may new anatomy be."""
 _WIDER = 1.5
 """Than landmarks really deviate: the first guess of an expectation that leaves a say to the image."""
