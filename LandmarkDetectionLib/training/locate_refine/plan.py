@@ -42,7 +42,7 @@ DEVIATIONS = 4.5
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
 LOCATE_SHARE, MOST_LOCATE_SHARE = 0.3, 0.6
-FEWEST_LOCATE_EPOCHS = 8
+FEWEST_LOCATE_EPOCHS = 16
 """Or no pose is found."""
 LOCATE_COST = 0.4
 """Of a step of locate, against one of refine."""
