@@ -1,4 +1,4 @@
-"""The models that the panel offers: those in the box, those imported, and those in a folder of the user's."""
+"""The models that the panel offers: those in a folder of the user's, those in the box, those imported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ModelList:
         return Path(chosen) if chosen else None
 
     def entries(self) -> list[ModelEntry]:
-        """All models, those in the box first; each has a name of its own."""
+        """All models, those in the folder chosen by the user first; each has a name of its own."""
         entries = [_entry(folder) for folder in dict.fromkeys(self._folders())]
         names = [entry.name for entry in entries]
         return [
@@ -83,7 +83,7 @@ class ModelList:
 
     def _folders(self) -> Iterator[Path]:
         own = self.own_folder
-        for parent in (resource_path("Models"), self.imported_folder, *([own] if own else [])):
+        for parent in (*([own] if own else []), resource_path("Models"), self.imported_folder):
             yield from _bundles_in(parent)
 
 

@@ -540,7 +540,17 @@ def test_the_panel_says_what_the_model_is(a_widget: Any) -> None:
         assert part in a_widget.ui.modelInfoLabel.text
 
 
-def test_without_a_model_the_panel_says_what_to_do(host: Any, a_module: Any) -> None:
+def test_the_model_in_the_box_is_offered_to_someone_who_has_none(host: Any, a_module: Any) -> None:
+    widget = host.open_widget(a_module)
+    assert widget.ui.modelComboBox.currentText == "mouse-skull-microct"
+    assert "45 landmarks" in widget.ui.modelInfoLabel.text and "GPL-3.0" in widget.ui.modelInfoLabel.text
+    widget.cleanup()
+
+
+def test_without_a_model_the_panel_says_what_to_do(
+    host: Any, a_module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("LandmarkDetectionLib.panel.model_list.resource_path", lambda *_: tmp_path)
     widget = host.open_widget(a_module)
     assert "No model yet: import one" in widget.ui.modelInfoLabel.text
     assert not widget.ui.detectButton.enabled
@@ -567,7 +577,7 @@ def test_a_model_is_imported_from_a_file(
     box = a_widget.ui.modelComboBox
     names = [box.itemText(row) for row in range(box.count)]
     shutil.rmtree(a_trained_model.parent / "same name")
-    assert len(names) == 3 and sum(name.startswith("imported (") for name in names) == 2
+    assert len(names) == 4 and sum(name.startswith("imported (") for name in names) == 2
 
 
 @pytest.mark.parametrize(
