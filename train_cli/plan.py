@@ -60,8 +60,8 @@ def run(
 ) -> None:
     """Measure the cases and this machine, and write a complete configuration.
 
-    Chooses voxel spacing, crop, radii, intensity window, augmentation, batch
-    and epochs, and says why. Every value in config.yaml has its meaning beside
+    Chooses engine, voxel spacings, what the networks see at a time, intensity
+    window, augmentation, batch and epochs, and says why. Every value in config.yaml has its meaning beside
     it; edit what you like. The landmark table that is trained, with its
     left-right pairs, is written beside it.
     """

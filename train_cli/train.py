@@ -18,7 +18,7 @@ Examples:
 
   train_cli train config.yaml --output run-cv --folds 5
 
-  train_cli train config.yaml --output run-2 --fold 2/5 --set training.epochs=100 --set augmentation.mirror=0
+  train_cli train config.yaml --output run-2 --fold 2/5 --set training.epochs=100 --set refine.cut=0
 """
 
 
