@@ -48,14 +48,10 @@ class Alignment:
         pose: maps the mean shape into the scan; a proper rotation.
         support: what agrees with the pose, of all that the best candidates weigh, 0 to 1; the three that
             agree most are left out, for any three fit some pose.
-        chosen: (K,) the candidate that agrees best; -1 where none does.
-        distances: (K,) mm from the shape at this pose to that candidate; NaN where there is none.
     """
 
     pose: Similarity
     support: float
-    chosen: NDArray[np.int64]
-    distances: Array
 
 
 def align(
@@ -101,7 +97,9 @@ def align(
             best = score, pose
     if best is None:
         return None
-    return _describe(best[1], shape, candidates, values, tolerance)
+    score, pose = best
+    agreeing = _agreement(pose.apply(places), points, weights, tolerance).max(axis=1)
+    return Alignment(pose, _support(agreeing, weights.max(axis=1)))
 
 
 def _hypotheses(
@@ -192,18 +190,6 @@ def _fit_to_what_agrees(
         middle = np.average(places, axis=0, weights=agreement[rows, best])
         pose = following.with_scale(float(np.clip(following.scale, *scales)), middle)
     return pose
-
-
-def _describe(
-    pose: Similarity, shape: Array, candidates: Candidates, values: Array, tolerance: float
-) -> Alignment:
-    apart = np.linalg.norm(candidates.positions - pose.apply(shape)[:, None], axis=2)
-    apart = np.where(values > 0, apart, np.inf)
-    chosen = np.where(apart.min(axis=1) <= 3 * 2 * tolerance, apart.argmin(axis=1), -1)
-    moved = np.nan_to_num(pose.apply(shape))
-    agreeing = _agreement(moved, np.nan_to_num(candidates.positions), values, tolerance).max(axis=1)
-    distances = np.where(chosen >= 0, apart.min(axis=1), np.nan)
-    return Alignment(pose, _support(agreeing, values.max(axis=1)), chosen.astype(np.int64), distances)
 
 
 def _support(agreeing: Array, weights: Array) -> float:

@@ -61,16 +61,12 @@ class Refined:
     Attributes:
         positions: (K, 3) world LPS mm.
         spreads: (K,) mm, how far the heat around its strongest place is spread (standard deviation).
-        masses: (K,) the share of the heat that lies there.
         presences: (K,) logits: whether the landmark is there at all.
-        apart: (K,) mm between the two opinions, NaN where there is one.
     """
 
     positions: Array
     spreads: Array
-    masses: Array
     presences: Array
-    apart: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +118,7 @@ def refine(
     for view, (axes, names) in enumerate(views):
         expected = starts @ axes
         fields = list(cover(expected, settings, network.settings.stride))
-        opinion = np.full((len(starts), 6), np.nan)
+        opinion = np.full((len(starts), 5), np.nan)
         for done, field in enumerate(fields, start=1):
             image = sample_grid(
                 volume, axes @ field.middle, axes, size=field.size, spacing=settings.spacing, fill=fill
@@ -141,14 +137,7 @@ def refine(
         opinion[:, :3] = opinion[:, :3] @ axes.T
         opinions.append(opinion)
     mean = np.mean(opinions, axis=0)
-    apart = np.linalg.norm(opinions[0][:, :3] - opinions[-1][:, :3], axis=1)
-    return Refined(
-        positions=mean[:, :3],
-        spreads=mean[:, 3],
-        masses=mean[:, 4],
-        presences=mean[:, 5],
-        apart=apart if mirror is not None else np.full(len(starts), np.nan),
-    )
+    return Refined(positions=mean[:, :3], spreads=mean[:, 3], presences=mean[:, 4])
 
 
 def cover(places: Array, settings: RefineSettings, stride: int) -> Iterator[Field]:
@@ -186,7 +175,7 @@ def _look(
     device: torch.device,
     doubt: float,
 ) -> Array:
-    """Of each landmark in a field: place x, y, z, canonical mm, spread, mass and presence, (N, 6)."""
+    """Of each landmark in a field: place x, y, z, canonical mm, spread and presence, (N, 5)."""
     reduction = network.settings.reduction
     cell = settings.spacing * reduction
     middle = (np.array(field.size) - 1) / (2 * reduction)
@@ -208,13 +197,13 @@ def _look(
                 torch.from_numpy(offsets[some]).float().to(device),
                 doubt / cell,
             )
-            places, spreads, masses = read_heat(heat.cpu(), cell)
+            places, spreads = read_heat(heat.cpu(), cell)
             inside = places + (corners[some] + half - middle) * cell + field.middle
-            parts.append(np.column_stack([inside, spreads, masses, presences.double().cpu().numpy()]))
+            parts.append(np.column_stack([inside, spreads, presences.double().cpu().numpy()]))
     return np.concatenate(parts)
 
 
-def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array, Array]:
+def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:
     """Where the heat is strongest, to a fraction of a cell.
 
     The mean of the heat under a Gaussian kernel that is centred on that mean: mean shift (Comaniciu and Meer,
@@ -227,20 +216,20 @@ def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array, Array]:
 
     Returns:
         Places (B, 3), mm from the middle along x, y, z; spreads (B,), mm: the standard deviation of the heat
-        there, along one axis; masses (B,): the share of all heat that the kernel holds.
+        there, along one axis.
     """
     shape = tuple(heat.shape[1:])
     shares = torch.softmax(heat.flatten(1), dim=1).double().numpy().reshape(-1, *shape)
     axes = [grid_axis(count, spacing) for count in reversed(shape)]
     kernel = _KERNEL * spacing
     read = [_mean_shift(share, axes, kernel) for share in shares]
-    places, variances, masses = (np.array(values) for values in zip(*read, strict=True))
+    places, variances = (np.array(values) for values in zip(*read, strict=True))
     own = 1 / np.maximum(1 / np.maximum(variances, 1e-12) - 1 / kernel**2, 1e-2 / kernel**2)
-    return places, np.sqrt(own), masses
+    return places, np.sqrt(own)
 
 
-def _mean_shift(share: Array, axes: list[Array], kernel: float) -> tuple[Array, float, float]:
-    """The mean under the kernel, the variance along one axis of what it holds, and how much it holds."""
+def _mean_shift(share: Array, axes: list[Array], kernel: float) -> tuple[Array, float]:
+    """The mean under the kernel, and the variance along one axis of what it holds."""
     strongest = np.unravel_index(share.argmax(), share.shape)
     place = np.array([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)])
     for _ in range(_SHIFTS):
@@ -248,8 +237,8 @@ def _mean_shift(share: Array, axes: list[Array], kernel: float) -> tuple[Array, 
             np.exp(-((axis - at) ** 2) / (2 * kernel**2)) for axis, at in zip(axes, place, strict=True)
         ]
         held = share * weights[2][:, None, None] * weights[1][:, None] * weights[0]
-        mass = held.sum()
-        profiles = [held.sum(axis=others) / mass for others in ((0, 1), (0, 2), (1, 2))]
+        held /= held.sum()
+        profiles = [held.sum(axis=others) for others in ((0, 1), (0, 2), (1, 2))]
         place = np.array([profile @ axis for profile, axis in zip(profiles, axes, strict=True)])
     variances = [profile @ (axis - at) ** 2 for profile, axis, at in zip(profiles, axes, place, strict=True)]
-    return place, float(np.mean(variances)), float(mass)
+    return place, float(np.mean(variances))

@@ -41,7 +41,7 @@ class Calibration:
 
     Attributes:
         coverage: the share, e.g. 0.9.
-        radius_mm: the radius of all landmarks together (of all spreads together, if they are told).
+        radius_mm: the radius of all landmarks together.
         landmark_radius_mm: the radius of each landmark that has enough validation points of its own.
         points: the number of validation points.
         radius_per_spread: the radius of all landmarks together, in spreads; None where none are told.

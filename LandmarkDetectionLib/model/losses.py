@@ -55,7 +55,7 @@ def heat_loss(heat: Tensor, places: Tensor, *, width: float, absent: Tensor | No
     imbalance to fight and no threshold to choose.
 
     Args:
-        heat: (B, K, Z, Y, X) logarithms, up to a constant.
+        heat: (B, K, Z, Y, X) logarithms; up to a constant, where `absent` is None.
         places: (B, K, 3) where each landmark is, in cells x, y, z; NaN where it is not or nobody knows.
         width: standard deviation of the Gaussian, cells.
         absent: (B, K) which landmarks are known not to be in their maps. The cells then compete with one

@@ -28,7 +28,7 @@ class LocateNetwork(nn.Module):
         self.codes = nn.Parameter(torch.randn(landmarks, width) / width**0.5)
 
     def heat(self, features: Tensor, landmarks: Tensor) -> Tensor:
-        """Logarithms of heat (B, N, Z, Y, X), up to a constant, of N landmarks (rows) in features."""
+        """Logarithms of heat (B, N, Z, Y, X) of N landmarks (rows) in features; that of 'nowhere' is 0."""
         with torch.autocast(features.device.type, enabled=False):
             return torch.einsum("bczyx,nc->bnzyx", features.float(), self.codes[landmarks])
 

@@ -246,7 +246,7 @@ def test_an_implausible_constellation_lowers_confidence(a_bundle: Path) -> None:
 
 def refined_at(positions: Array) -> Refined:
     every = np.ones(len(positions))
-    return Refined(positions, spreads=every, masses=every, presences=5 * every, apart=every)
+    return Refined(positions, spreads=every, presences=5 * every)
 
 
 def test_progress_names_the_stages_in_their_order(a_detector: LocateRefineDetector) -> None:

@@ -183,6 +183,25 @@ def test_a_fine_field_shows_its_landmarks_where_it_says(tmp_path: Path, find_blo
     assert shown == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("mirror", [0.0, 1.0])
+def test_a_mirrored_fine_field_has_left_and_right_exchanged(tmp_path: Path, mirror: float) -> None:
+    """Where a mirrored field has the left eye, it shows what was the right one."""
+    samples = RefineSamples(
+        [a_case(tmp_path, 1)], TABLE, SHAPE, fine(STILL.model_copy(update={"mirror": mirror})), seed=3
+    )
+    shown = set()
+    for number in range(40):
+        image, _, places = (tensor.double().numpy() for tensor in samples[number])
+        inside = np.asarray(((places > 6) & (places < 25)).all(axis=1))
+        for row in np.flatnonzero(inside).tolist():
+            shown.add(row)
+            seen = TABLE.mirrored_order[row] if mirror else row
+            assert height_at(image[0].astype(np.float32), places[row]) == pytest.approx(
+                HEIGHTS[seen], abs=0.1
+            )
+    assert shown == {0, 1, 2, 3}
+
+
 def test_landmarks_are_expected_around_where_they_are(tmp_path: Path) -> None:
     samples = RefineSamples([a_case(tmp_path, 1)], TABLE, SHAPE, fine(GENTLE, deviation=0.8), seed=3)
     drawn = [samples[number] for number in range(200)]
