@@ -88,17 +88,12 @@ def align(
     places, weights = shape[usable], values[usable]
     points = np.nan_to_num(candidates.positions[usable])
     scores = _scores(rotations, sizes, shifts, places, points, weights, tolerance)
-    best: tuple[float, Similarity] | None = None
+    fitted = []
     for row in np.argsort(-scores, kind="stable")[:_FINALISTS]:
         start = Similarity(rotations[row], float(sizes[row]), shifts[row])
         pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales)
-        score = float(_agreement(pose.apply(places), points, weights, tolerance).max(axis=1).sum())
-        if best is None or score > best[0]:
-            best = score, pose
-    if best is None:
-        return None
-    score, pose = best
-    agreeing = _agreement(pose.apply(places), points, weights, tolerance).max(axis=1)
+        fitted.append((_agreement(pose.apply(places), points, weights, tolerance).max(axis=1), pose))
+    agreeing, pose = max(fitted, key=lambda fit: float(fit[0].sum()))
     return Alignment(pose, _support(agreeing, weights.max(axis=1)))
 
 
