@@ -19,7 +19,7 @@ Examples:
   train_cli plan splits/train.csv --output config.yaml --hours 8 --name mouse-skull
 """
 
-ENGINES = ("locate-refine", "dense")
+ENGINES = ("locate-refine", "dense")  # as training.engines has them, which takes seconds to import
 
 
 def run(

@@ -23,13 +23,8 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
-from LandmarkDetectionLib.detection.progress import Progress, no_progress
-from LandmarkDetectionLib.detection.refine import (
-    Mirror,
-    Refined,
-    RefineSettings,
-    refine,
-)
+from LandmarkDetectionLib.detection.progress import Progress, no_progress, part_of
+from LandmarkDetectionLib.detection.refine import Mirror, Refined, RefineSettings, View, look, read
 from LandmarkDetectionLib.detection.results import Detection, Status
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, Bundle, load_weights
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
@@ -46,6 +41,10 @@ _FIRST_DOUBT = 1.75
 """Of the coarse pose, in tolerances."""
 _ROUNDS = 6
 """Of such looks, at most."""
+_READINGS = 2
+"""Of all landmarks, from which the pose is fitted anew."""
+_BEYOND = 1.15
+"""Times as large, or as small, as in training may new anatomy be; the coarse pose is not that free."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class LocateRefineSettings:
     Attributes:
         locate: the coarse look.
         refine: the fine look.
-        smallest: size of the anatomy, relative to the mean shape, at least.
+        smallest: size of the anatomy in training, relative to the mean shape, at least.
         largest: the same, at most.
         tolerance: how far a right candidate lies from the mean shape at the right pose, mm.
         support: a pose that fewer of the candidates agree with, 0 to 1, is no pose: the anatomy is not there.
@@ -132,47 +131,69 @@ class Chain:
     ) -> Refined:
         """What the fine look finds in a prepared scan around the mean shape in a pose.
 
-        NaN where the shape has no landmark.
+        The scouts settle the pose; all landmarks together, once they are seen, tell it better still, and are
+        read again from there. NaN where the shape has no landmark.
         """
-        look = partial(refine, network, volume, device=device)
-        pose = self._settle(look, volume.frame, pose)
-        starts = pose.apply(self.shape)
-        return look(starts, pose.rotation, self.settings.refine, mirror=self.mirror, progress=progress)
+        see = partial(look, network, volume, device=device)
+        settings, shape, half = self.settings.refine, self.shape, 0.5 if self.mirror else 1.0
+        pose, doubt = self._settle(network, see, volume.frame, pose), self.settings.tolerance / 3
+        view = see(
+            pose.apply(shape), pose.rotation, settings, doubt=doubt, progress=part_of(progress, 0.0, half)
+        )
+        for _ in range(_READINGS):
+            pose = self._pose_of(read(network, view, pose.apply(shape), doubt=doubt)) or pose
+            doubt = 0.0
+        starts = pose.apply(shape)
+        refined = read(network, view, starts)
+        if self.mirror is None:
+            return refined
+        mirrored = see(
+            starts, pose.rotation, settings, mirror=self.mirror, progress=part_of(progress, half, 1.0)
+        )
+        return refined.averaged_with(read(network, mirrored, starts))
 
-    def _settle(self, look: Callable[..., Refined], frame: Frame, pose: Similarity) -> Similarity:
+    def _settle(
+        self, network: RefineNetwork, see: Callable[..., View], frame: Frame, pose: Similarity
+    ) -> Similarity:
         """The pose once more, from the fine look at a few landmarks that lie far from each other.
 
         The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be. It is
-        corrected until it stands still, and then once with less doubt.
+        corrected until it stands still.
         """
         tolerance = self.settings.tolerance
         doubt = _FIRST_DOUBT * tolerance
         for _ in range(_ROUNDS):
-            corrected = self._correct(look, frame, pose, doubt)
+            corrected = self._correct(network, see, frame, pose, doubt)
             if corrected is None:
                 return pose
             moved = np.linalg.norm(corrected.apply(self.shape) - pose.apply(self.shape), axis=1)
-            pose = corrected
-            if doubt < tolerance:
+            pose, doubt = corrected, tolerance
+            if np.nanmean(moved) <= tolerance / 3:
                 return pose
-            doubt = tolerance if np.nanmean(moved) > tolerance / 3 else tolerance / 3
         return pose
 
     def _correct(
-        self, look: Callable[..., Refined], frame: Frame, pose: Similarity, doubt: float
+        self, network: RefineNetwork, see: Callable[..., View], frame: Frame, pose: Similarity, doubt: float
     ) -> Similarity | None:
         """The pose that the scouts show; None where too few of them are there."""
         settings, shape = self.settings.refine, self.shape
         starts = pose.apply(shape)
         scouts = spread_out(shape, np.flatnonzero(frame.contains(starts)), _SCOUTS)
+        if len(scouts) < _FEWEST_SCOUTS:
+            return None
         starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
         wider = replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
-        seen = look(starts, pose.rotation, wider, doubt=doubt)
+        view = see(starts, pose.rotation, wider, doubt=doubt)
+        return self._pose_of(read(network, view, starts, doubt=doubt))
+
+    def _pose_of(self, seen: Refined) -> Similarity | None:
+        """The pose that the landmarks show which are there; None where they are too few."""
+        shape, settings = self.shape, self.settings
         there = np.where((seen.presences > 0)[:, None], seen.positions, np.nan)
         if common_points(there, shape) < _FEWEST_SCOUTS:
             return None
         fitted = fit_robustly(shape, there)
-        size = float(np.clip(fitted.scale, self.settings.smallest, self.settings.largest))
+        size = float(np.clip(fitted.scale, settings.smallest / _BEYOND, settings.largest * _BEYOND))
         return fitted.with_scale(size, shape[np.isfinite(there).all(axis=1)].mean(axis=0))
 
 

@@ -10,3 +10,8 @@ Progress = Callable[[str, float], None]
 
 def no_progress(stage: str, fraction: float) -> None:
     """Says nothing."""
+
+
+def part_of(progress: Progress, first: float, last: float) -> Progress:
+    """Tells of a stage's share from `first` to `last` as if it were the whole."""
+    return lambda stage, fraction: progress(stage, first + (last - first) * fraction)

@@ -53,10 +53,39 @@ class Mirror:
     normal: Array
     order: Sequence[int]
 
+    @property
+    def flip(self) -> Array:
+        """3 x 3, onto the mirror image."""
+        flip: Array = np.eye(3) - 2 * np.outer(self.normal, self.normal)
+        return flip
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one look at the anatomy shows of N landmarks, whatever is expected of them.
+
+    Attributes:
+        axes: 3 x 3, from the view's frame to the world.
+        cell: edge of the evidence's cells, mm.
+        rows: (N,) the landmarks that were looked for.
+        codes: (N,) what the network knows them by: in a mirrored view, their counterparts.
+        middles: (N, 3) of the windows in which they are sought, mm in the view's frame.
+        evidence: (N, Z, Y, X) logarithms of heat from the image alone, up to a constant.
+        presences: (N,) logits: whether each is there at all.
+    """
+
+    axes: Array
+    cell: float
+    rows: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    middles: Array
+    evidence: Tensor
+    presences: Array
+
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """What the fine look found for K landmarks.
+    """What the fine look found for K landmarks; NaN where nothing was looked for.
 
     Attributes:
         positions: (K, 3) world LPS mm.
@@ -67,6 +96,14 @@ class Refined:
     positions: Array
     spreads: Array
     presences: Array
+
+    def averaged_with(self, other: Refined) -> Refined:
+        """The mean of two opinions."""
+        return Refined(
+            (self.positions + other.positions) / 2,
+            (self.spreads + other.spreads) / 2,
+            (self.presences + other.presences) / 2,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +121,7 @@ class Field:
     size: tuple[int, int, int]
 
 
-def refine(
+def look(
     network: RefineNetwork,
     volume: Volume,
     starts: Array,
@@ -95,49 +132,74 @@ def refine(
     mirror: Mirror | None = None,
     doubt: float = 0.0,
     progress: Progress = no_progress,
-) -> Refined:
-    """Look at the anatomy as it lies, and read the landmarks' places off windows around the starts.
+) -> View:
+    """Look at the anatomy as it lies, in windows around where its landmarks are expected.
+
+    Only the windows' evidence is kept, and the features of one field at a time.
 
     Args:
         network: in evaluation mode, on `device`.
         volume: the scan, prepared as for training.
-        starts: (K, 3) world mm, where each landmark is expected; NaN where nobody knows, nothing is found.
+        starts: (K, 3) world mm, where each landmark is expected; NaN where it is not to be looked for, but
+            for one at least.
         rotation: 3 x 3, from the canonical frame to the world.
         settings: of this stage.
         device: where the network runs.
-        mirror: how to look a second time, at the mirror image; the opinions are averaged.
+        mirror: to look at the mirror image.
         doubt: how far the starts are off beyond what the network was trained with, mm along one axis.
         progress: told after every field.
     """
+    axes = rotation if mirror is None else rotation @ mirror.flip
+    codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
+    expected = starts @ axes
     fill = float(volume.voxels.min())
-    views = [(rotation, np.arange(len(starts)))]
-    if mirror is not None:
-        flip = np.eye(3) - 2 * np.outer(mirror.normal, mirror.normal)
-        views.append((rotation @ flip, np.array(mirror.order)))
-    opinions = []
-    for view, (axes, names) in enumerate(views):
-        expected = starts @ axes
-        fields = list(cover(expected, settings, network.settings.stride))
-        opinion = np.full((len(starts), 5), np.nan)
-        for done, field in enumerate(fields, start=1):
-            image = sample_grid(
-                volume, axes @ field.middle, axes, size=field.size, spacing=settings.spacing, fill=fill
+    fields = list(cover(expected, settings, network.settings.stride))
+    seen = []
+    for done, field in enumerate(fields, start=1):
+        image = sample_grid(
+            volume, axes @ field.middle, axes, size=field.size, spacing=settings.spacing, fill=fill
+        )
+        seen.append(
+            _see(network, image, field, expected[field.rows], codes[field.rows], settings, device, doubt)
+        )
+        progress("refine", done / len(fields))
+    rows = np.concatenate([field.rows for field in fields])
+    middles, evidence, presences = zip(*seen, strict=True)
+    return View(
+        axes=axes,
+        cell=settings.spacing * network.settings.reduction,
+        rows=rows,
+        codes=codes[rows],
+        middles=np.concatenate(middles),
+        evidence=torch.cat(evidence),
+        presences=np.concatenate(presences),
+    )
+
+
+def read(network: RefineNetwork, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
+    """Read the landmarks' places off the evidence of a view.
+
+    Args:
+        network: that the view was taken with.
+        view: of the anatomy.
+        starts: (K, 3) world mm, where each landmark is expected by now.
+        doubt: how far these are off beyond what the network was trained with, mm along one axis.
+    """
+    offsets = (starts[view.rows] @ view.axes - view.middles) / view.cell
+    positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
+    presences[view.rows] = view.presences
+    device = view.evidence.device
+    with torch.inference_mode():
+        for some in _chunks(len(view.rows)):
+            expectation = network.expectation(
+                view.evidence.shape[1:],
+                torch.from_numpy(view.codes[some]).to(device),
+                torch.from_numpy(offsets[some]).float().to(device),
+                doubt / view.cell,
             )
-            opinion[field.rows] = _look(
-                network,
-                image,
-                field,
-                expected[field.rows],
-                names[field.rows],
-                settings,
-                device,
-                doubt,
-            )
-            progress("refine", (view + done / len(fields)) / len(views))
-        opinion[:, :3] = opinion[:, :3] @ axes.T
-        opinions.append(opinion)
-    mean = np.mean(opinions, axis=0)
-    return Refined(positions=mean[:, :3], spreads=mean[:, 3], presences=mean[:, 4])
+            places, spreads[view.rows[some]] = read_heat((view.evidence[some] + expectation).cpu(), view.cell)
+            positions[view.rows[some]] = (view.middles[some] + places) @ view.axes.T
+    return Refined(positions, spreads, presences)
 
 
 def cover(places: Array, settings: RefineSettings, stride: int) -> Iterator[Field]:
@@ -165,42 +227,46 @@ def _cover(places: Array, rows: NDArray[np.int64], settings: RefineSettings, str
         yield from _cover(places, half, settings, stride)
 
 
-def _look(
+def _see(
     network: RefineNetwork,
     image: NDArray[np.float32],
     field: Field,
     expected: Array,
-    names: NDArray[np.int64],
+    codes: NDArray[np.int64],
     settings: RefineSettings,
     device: torch.device,
     doubt: float,
-) -> Array:
-    """Of each landmark in a field: place x, y, z, canonical mm, spread and presence, (N, 5)."""
-    reduction = network.settings.reduction
+) -> tuple[Array, Tensor, Array]:
+    """Of each landmark in a field: the middle of its window (N, 3), the evidence there, and its presence."""
+    reduction, window = network.settings.reduction, settings.window
     cell = settings.spacing * reduction
-    middle = (np.array(field.size) - 1) / (2 * reduction)
+    middle, half = (np.array(field.size) - 1) / (2 * reduction), (window - 1) / 2
     cells = (expected - field.middle) / cell + middle
-    half = (settings.window - 1) / 2
     corners = np.rint(cells - half).astype(np.int64)
-    offsets = cells - half - corners
+    offsets = torch.from_numpy(cells - half - corners).float().to(device)
+    asked = torch.from_numpy(codes).to(device)
     pixels = torch.from_numpy(image)[None, None].to(device)
-    parts = []
+    evidence, presences = [], []
     with torch.inference_mode():
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
             features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
-        for some in np.split(np.arange(len(names)), range(_TOGETHER, len(names), _TOGETHER)):
+        for some in _chunks(len(codes)):
             zeros = torch.zeros(len(some), dtype=torch.long)
-            windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), settings.window)
-            heat, presences = network.ask(
-                windows,
-                torch.from_numpy(names[some]).to(device),
-                torch.from_numpy(offsets[some]).float().to(device),
-                doubt / cell,
+            windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), window)
+            evidence.append(network.evidence(windows, asked[some]))
+            heat = evidence[-1] + network.expectation(
+                windows.shape[2:], asked[some], offsets[some], doubt / cell
             )
-            places, spreads = read_heat(heat.cpu(), cell)
-            inside = places + (corners[some] + half - middle) * cell + field.middle
-            parts.append(np.column_stack([inside, spreads, presences.double().cpu().numpy()]))
-    return np.concatenate(parts)
+            presences.append(network.presence_logits(windows, heat, asked[some]).double().cpu().numpy())
+    return (
+        (corners + half - middle) * cell + field.middle,
+        torch.cat(evidence),
+        np.concatenate(presences),
+    )
+
+
+def _chunks(count: int) -> list[NDArray[np.int64]]:
+    return np.split(np.arange(count), range(_TOGETHER, count, _TOGETHER))
 
 
 def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:

@@ -73,17 +73,27 @@ class RefineNetwork(nn.Module):
         Returns:
             Logarithms of heat (N, Z, Y, X), up to a constant, and logits of presence (N,).
         """
-        with torch.autocast(windows.device.type, enabled=False):
-            windows = windows.float()
-            heat = torch.einsum("nczyx,nc->nzyx", windows, self.codes[landmarks])
-            heat = heat + self._expectation(windows.shape[2:], landmarks, offsets, doubt)
-            share = torch.softmax(heat.flatten(1), dim=1)
-            there = torch.einsum("ncv,nv->nc", windows.flatten(2), share)
-            weights = self.presence(landmarks)
-            logits = (torch.relu(self.mix(there)) * weights[:, :-1]).sum(dim=1) + weights[:, -1]
-        return heat, logits
+        heat = self.evidence(windows, landmarks)
+        heat = heat + self.expectation(windows.shape[2:], landmarks, offsets, doubt)
+        return heat, self.presence_logits(windows, heat, landmarks)
 
-    def _expectation(self, shape: torch.Size, landmarks: Tensor, offsets: Tensor, doubt: float) -> Tensor:
+    def evidence(self, windows: Tensor, landmarks: Tensor) -> Tensor:
+        """What the image alone says: logarithms of heat (N, Z, Y, X), up to a constant."""
+        with torch.autocast(windows.device.type, enabled=False):
+            return torch.einsum("nczyx,nc->nzyx", windows.float(), self.codes[landmarks])
+
+    def presence_logits(self, windows: Tensor, heat: Tensor, landmarks: Tensor) -> Tensor:
+        """Logits (N,) of presence, from the features (N, C, Z, Y, X) where the heat (N, Z, Y, X) lies."""
+        with torch.autocast(windows.device.type, enabled=False):
+            share = torch.softmax(heat.flatten(1), dim=1)
+            there = torch.einsum("ncv,nv->nc", windows.float().flatten(2), share)
+            weights = self.presence(landmarks)
+            logits: Tensor = (torch.relu(self.mix(there)) * weights[:, :-1]).sum(dim=1) + weights[:, -1]
+        return logits
+
+    def expectation(
+        self, shape: torch.Size, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
+    ) -> Tensor:
         """Logarithm of a Gaussian around where each landmark is expected, (N, Z, Y, X)."""
         along = []
         for axis, count in enumerate(reversed(shape)):

@@ -14,11 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import write_text
-from LandmarkDetectionLib.training.dense.config import DenseConfig
-from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.sections import Section, TrainingConfig
-
-CONFIGS: dict[str, type[TrainingConfig]] = {"dense": DenseConfig, "locate-refine": LocateRefineConfig}
 
 
 def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
@@ -57,9 +54,9 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
 
 def _class_for(content: dict[str, Any], path: Path) -> type[TrainingConfig]:
     engine = content.get("engine")
-    if engine not in CONFIGS:
-        raise InputError(f"{path}: the engine is {engine!r}; write {' or '.join(CONFIGS)}.")
-    return CONFIGS[engine]
+    if engine not in ENGINES:
+        raise InputError(f"{path}: the engine is {engine!r}; write {' or '.join(ENGINES)}.")
+    return ENGINES[engine].config
 
 
 def write_config(config: TrainingConfig, path: Path, *, header: str) -> None:

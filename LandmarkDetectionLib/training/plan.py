@@ -12,12 +12,10 @@ import torch
 from LandmarkDetectionLib.data.cases import Case, discover_table, read_split
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.training.dense.plan import plan_dense
-from LandmarkDetectionLib.training.locate_refine.plan import plan_locate_refine
+from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
 from LandmarkDetectionLib.training.survey import Survey, measure_case, survey_of
 
-PLANNERS = {"locate-refine": plan_locate_refine, "dense": plan_dense}
 FEWEST_LANDMARKS = 4
 """With fewer there is no constellation whose pose could be found: that is work for the dense engine."""
 
@@ -49,7 +47,7 @@ def make_plan(
         train: CSV of the training cases.
         val: CSV of the validation cases, or None.
         output: where the configuration will be written; the cache and the table lie beside it.
-        engine: one of `PLANNERS`; None takes locate-refine where there are enough landmarks for it.
+        engine: one of `ENGINES`; None takes locate-refine where there are enough landmarks for it.
         name: of the model.
         device: where it will be trained.
         hours: train for at most about this long; None for as long as the data needs.
@@ -71,7 +69,7 @@ def make_plan(
         cache=output.parent / "cache",
     )
     engine, why = choose_engine(engine, survey, train)
-    config, reasons = PLANNERS[engine](name, data, survey, device=device, hours=hours, seed=seed)
+    config, reasons = ENGINES[engine].plan(name, data, survey, device=device, hours=hours, seed=seed)
     return Plan(config, survey.table, (why, *survey.reasons, *reasons))
 
 

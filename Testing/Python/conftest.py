@@ -26,6 +26,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU on this machine"))
 
 
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real scans, which are no part of the project."""
+    folder = Path(__file__).parents[3] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data is not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mouse_skulls(shared_data: Path) -> Path:
+    """The skulls as scanned."""
+    return shared_data / "mouse-skull" / "raw"
+
+
 @pytest.fixture
 def a_model(tmp_path: Path) -> Path:
     """A bundle of an untrained network, which finds two of its three landmarks somewhere in any scan."""

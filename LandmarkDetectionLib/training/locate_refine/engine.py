@@ -35,8 +35,6 @@ Array = NDArray[np.float64]
 
 _CAP_VOXELS = 10
 _SMALLEST_WINDOW = 128
-_BEYOND = 1.15
-"""Times as large, or as small, as the training cases may new anatomy be."""
 _WIDER = 1.5
 """Than landmarks really deviate: the first guess of an expectation that leaves a say to the image."""
 
@@ -148,14 +146,14 @@ def refine_network(config: LocateRefineConfig) -> UNetSettings:
 
 
 def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:
-    """The engine's settings; new anatomy is as large as that of the training cases, and a little beyond."""
+    """The engine's settings, with the sizes that the training cases have."""
     window = max(_SMALLEST_WINDOW, config.locate.field)
     fitting = [shape for shape in shapes if common_points(shape, mean) >= FEWEST_LANDMARKS]
     sizes = [fit_similarity(mean, shape).scale for shape in fitting]
     return LocateRefineSettings(
         locate=LocateSettings(spacing=config.locate.spacing, window=window),
         refine=RefineSettings(spacing=config.refine.spacing, window=config.refine.window),
-        smallest=min(sizes) / _BEYOND,
-        largest=max(sizes) * _BEYOND,
+        smallest=min(sizes),
+        largest=max(sizes),
         **config.detection.model_dump(),
     )

@@ -41,13 +41,13 @@ DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
-LOCATE_SHARE, MOST_LOCATE_SHARE = 0.3, 0.6
+LOCATE_SHARE, MOST_LOCATE_SHARE = 0.57, 0.7
 FEWEST_LOCATE_EPOCHS = 16
 """Or no pose is found."""
 LOCATE_COST = 0.4
 """Of a step of locate, against one of refine."""
-STEPS_PER_CASE = 130
-FEWEST_STEPS, MOST_STEPS = 2_000, 10_000
+STEPS_PER_CASE = 210
+FEWEST_STEPS, MOST_STEPS = 3_200, 16_000
 MORE_ON_GPU = 2
 BATCH, LARGEST_BATCH = 8, 32
 FINE_FIELDS_PER_COARSE = 4

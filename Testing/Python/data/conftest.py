@@ -1,10 +1,8 @@
 """Frames for hypothesis, and the real data."""
 
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -13,14 +11,6 @@ from LandmarkDetectionLib.data.frame import Frame
 
 settings.register_profile("floor", deadline=None, max_examples=50)
 settings.load_profile("floor")
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    folder = Path(__file__).parents[4] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the real data is not here: {folder}")
-    return folder
 
 
 @st.composite

@@ -408,11 +408,10 @@ def test_a_landmark_that_is_flat_everywhere_is_not_odd() -> None:
     assert flat_landmarks(contrasts) == [(3, 1)]
 
 
-def test_the_flaws_of_the_mouse_skulls_are_found(shared_data: Path, tmp_path: Path) -> None:
-    raw = shared_data / "mouse-skull" / "raw"
-    paths = sorted(raw.glob("*.csv"))
+def test_the_flaws_of_the_mouse_skulls_are_found(mouse_skulls: Path, tmp_path: Path) -> None:
+    paths = sorted(mouse_skulls.glob("*.csv"))
     chosen = [path for row, path in enumerate(paths) if row % 3 == 0 or path.stem in ("KK_HlJ", "SF_CamEiJ")]
-    cases = [Case(path.stem, raw / f"{path.stem}.nii.gz", path) for path in chosen]
+    cases = [Case(path.stem, mouse_skulls / f"{path.stem}.nii.gz", path) for path in chosen]
     write_split(cases, tmp_path / "all.csv")
     findings = check_splits([tmp_path / "all.csv"])
     assert {finding.severity for finding in findings} == {"warning"}

@@ -294,8 +294,8 @@ def test_pairs_are_mutual_where_the_partner_by_name_is_not_known() -> None:
     assert [order[partner] for partner in order] == list(range(11))
 
 
-def test_the_pairs_of_a_mouse_skull_are_those_of_anatomy(shared_data: Path) -> None:
-    sets = [read_landmarks(path) for path in sorted((shared_data / "mouse-skull" / "raw").glob("*.csv"))]
+def test_the_pairs_of_a_mouse_skull_are_those_of_anatomy(mouse_skulls: Path) -> None:
+    sets = [read_landmarks(path) for path in sorted(mouse_skulls.glob("*.csv"))]
     names = sets[0].names
     symmetry = find_symmetry(names, mean_shape([landmarks.positions_of(names) for landmarks in sets]))
     pairs = {(names[row], names[partner]) for row, partner in enumerate(symmetry.order) if row < partner}

@@ -21,6 +21,7 @@ from LandmarkDetectionLib.data.shape import Similarity, fit_similarity
 from LandmarkDetectionLib.data.shape_model import ShapeModel, learn_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection import locate_refine
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.detection.locate_refine import (
     LocateRefineDetector,
@@ -28,7 +29,7 @@ from LandmarkDetectionLib.detection.locate_refine import (
     judge,
     spread_out,
 )
-from LandmarkDetectionLib.detection.refine import Refined
+from LandmarkDetectionLib.detection.refine import Refined, View, read
 from LandmarkDetectionLib.model.bundle import Bundle, load_bundle, save_bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
@@ -67,14 +68,14 @@ class LocateByGrey(LocateNetwork):
 
 class RefineByGrey(RefineNetwork):
     def __init__(self) -> None:
-        super().__init__(UNetSettings(channels=(8, 16)), len(SHAPE))
+        super().__init__(UNetSettings(channels=(8, 16)), len(SHAPE), deviation=1e3)
         self.features = Seen(1)  # type: ignore[assignment]
 
-    def ask(
-        self, windows: Tensor, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        heat = own_grey(windows[:, 0], landmarks)
-        return heat, heat.flatten(1).amax(dim=1) + 5
+    def evidence(self, windows: Tensor, landmarks: Tensor) -> Tensor:
+        return own_grey(windows[:, 0], landmarks)
+
+    def presence_logits(self, windows: Tensor, heat: Tensor, landmarks: Tensor) -> Tensor:
+        return self.evidence(windows, landmarks).flatten(1).amax(dim=1) + 5
 
 
 @pytest.fixture
@@ -218,6 +219,35 @@ def test_a_pose_that_is_off_is_settled_before_anything_is_read(a_detector: Locat
 def rotation_about_z(degrees: float) -> Array:
     angle = np.deg2rad(degrees)
     return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+
+
+def test_anatomy_that_is_larger_than_any_in_training_is_found(a_detector: LocateRefineDetector) -> None:
+    """The coarse pose keeps to the sizes of training; the looks that settle it do not."""
+    chain = a_detector._chain
+    a_detector._chain = replace(chain, settings=replace(chain.settings, smallest=0.98, largest=1.02))
+    points = 1.12 * SHAPE @ turned(2).T
+    found = positions_of(a_detector, scan_of(points, turned(3)))
+    assert np.linalg.norm(found - points, axis=1).max() < 0.15
+
+
+def test_all_landmarks_together_tell_the_pose_better_than_the_scouts(
+    a_detector: LocateRefineDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last reading expects each landmark where the pose of all of them has it."""
+    expected: list[Array] = []
+    points = SHAPE @ turned(1).T
+    true = fit_similarity(SHAPE, points)
+    off = Similarity(true.rotation @ rotation_about_z(2), 1.0, np.add(true.translation, 0.1))
+
+    def remembering(network: RefineNetwork, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
+        expected.append(starts)
+        return read(network, view, starts, doubt=doubt)
+
+    monkeypatch.setattr(locate_refine, "read", remembering)
+    monkeypatch.setattr(locate_refine.Chain, "_settle", lambda chain, network, see, frame, pose: pose)
+    a_detector._chain.refine(a_detector._refine, scan_of(points, np.eye(3)), off, CPU)
+    errors = [np.linalg.norm(starts - points, axis=1).mean() for starts in expected]
+    assert errors[0] > 0.25 and errors[-1] < 0.05
 
 
 def test_scouts_lie_far_from_each_other() -> None:

@@ -17,9 +17,6 @@ from LandmarkDetectionLib.model.bundle import load_bundle
 from LandmarkDetectionLib.resources import bundled_model
 
 Array = NDArray[np.float64]
-DATA = Path(__file__).parents[4] / "shared" / "data"
-SKULLS = DATA / "mouse-skull" / "raw"
-on_real_data = pytest.mark.skipif(not SKULLS.is_dir(), reason=f"no real scans in {SKULLS}")
 QUARTER_VOXEL = 0.25
 
 
@@ -35,10 +32,10 @@ def detector(model: Path) -> Detector:
     return load_detector(model, torch.device("cpu"))
 
 
-def a_scan(name: str) -> tuple[Volume, Array]:
-    landmarks = read_landmarks(SKULLS / f"{name}.mrk.json")
+def a_scan(skulls: Path, name: str) -> tuple[Volume, Array]:
+    landmarks = read_landmarks(skulls / f"{name}.mrk.json")
     names = [f"L{number}" for number in range(1, 52) if f"L{number}" in landmarks.names]
-    return read_volume(SKULLS / f"{name}.nii.gz"), landmarks.positions_of(names)
+    return read_volume(skulls / f"{name}.nii.gz"), landmarks.positions_of(names)
 
 
 def positions_in(detector: Detector, volume: Volume) -> Array:
@@ -55,16 +52,16 @@ def test_it_says_what_it_is_and_is_small(model: Path) -> None:
     assert (model / "model-card.md").is_file()
 
 
-@on_real_data
-def test_landmarks_are_where_the_annotator_put_them(detector: Detector) -> None:
-    volume, truth = a_scan("LG_J")
+def test_landmarks_are_where_the_annotator_put_them(detector: Detector, mouse_skulls: Path) -> None:
+    volume, truth = a_scan(mouse_skulls, "LG_J")
     errors = np.linalg.norm(positions_in(detector, volume) - truth, axis=1)
     assert errors.mean() < 0.2 and np.median(errors) < 0.15
 
 
-@on_real_data
-def test_two_landmarks_one_coarse_voxel_apart_keep_their_names(detector: Detector, model: Path) -> None:
-    volume, truth = a_scan("C57BL6_J")
+def test_two_landmarks_one_coarse_voxel_apart_keep_their_names(
+    detector: Detector, model: Path, mouse_skulls: Path
+) -> None:
+    volume, truth = a_scan(mouse_skulls, "C57BL6_J")
     names = load_bundle(model).table.names
     pair = [names.index("L30"), names.index("L31")]
     apart = np.linalg.norm(truth[pair[0]] - truth[pair[1]])
@@ -75,11 +72,12 @@ def test_two_landmarks_one_coarse_voxel_apart_keep_their_names(detector: Detecto
     assert np.diagonal(distances).max() < apart / 2
 
 
-@on_real_data
 @pytest.mark.parametrize("seed", range(2))
-def test_any_pose_gives_the_same_landmarks(detector: Detector, model: Path, seed: int) -> None:
+def test_any_pose_gives_the_same_landmarks(
+    detector: Detector, model: Path, mouse_skulls: Path, seed: int
+) -> None:
     """The scan turned, its axes oblique, permuted and flipped: to a quarter of a fine voxel."""
-    volume, _ = a_scan("DBA_1J")
+    volume, _ = a_scan(mouse_skulls, "DBA_1J")
     rng = np.random.default_rng(seed)
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     turn[:, 0] *= np.linalg.det(turn)
@@ -103,9 +101,8 @@ def test_any_pose_gives_the_same_landmarks(detector: Detector, model: Path, seed
     assert np.linalg.norm(found - expected, axis=1).max() < QUARTER_VOXEL * fine
 
 
-@on_real_data
-def test_what_a_cut_takes_away_is_absent(detector: Detector) -> None:
-    volume, truth = a_scan("PL_J")
+def test_what_a_cut_takes_away_is_absent(detector: Detector, mouse_skulls: Path) -> None:
+    volume, truth = a_scan(mouse_skulls, "PL_J")
     axis = int(np.ptp(volume.frame.world_to_index(truth), axis=0).argmax())
     end = int(np.quantile(volume.frame.world_to_index(truth)[:, axis], 0.6))
     part = volume.part(axis, 0, end)
@@ -115,7 +112,6 @@ def test_what_a_cut_takes_away_is_absent(detector: Detector) -> None:
     assert (said == there).mean() > 0.9
 
 
-@on_real_data
-def test_a_scan_of_something_else_shows_none_of_the_landmarks(detector: Detector) -> None:
-    torso = read_volume(DATA / "ct" / "torso_ct_3mm.nii.gz")
+def test_a_scan_of_something_else_shows_none_of_the_landmarks(detector: Detector, shared_data: Path) -> None:
+    torso = read_volume(shared_data / "ct" / "torso_ct_3mm.nii.gz")
     assert {detection.status for detection in detector.detect(torso)} == {"absent"}

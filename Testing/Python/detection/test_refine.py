@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from LandmarkDetectionLib.data.canonical import to_canonical
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.detection.refine import Mirror, RefineSettings, cover, read_heat, refine
+from LandmarkDetectionLib.detection.refine import (
+    Mirror,
+    Refined,
+    RefineSettings,
+    cover,
+    look,
+    read,
+    read_heat,
+)
 from LandmarkDetectionLib.model.queries import RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
 
@@ -24,19 +32,32 @@ WIDTH = 0.8
 
 
 class LogOfTheImage(RefineNetwork):
-    """The heat is what the image shows; remembers which landmarks it was asked for, and where."""
+    """The evidence is what the image shows; remembers which landmarks it was asked for."""
 
-    def __init__(self) -> None:
-        super().__init__(UNetSettings(channels=(8, 8)), 3)
+    def __init__(self, deviation: float = 1e3) -> None:
+        super().__init__(UNetSettings(channels=(8, 8)), 3, deviation=deviation)
         self.features = nn.Identity()  # type: ignore[assignment]
         self.asked: list[int] = []
 
-    def ask(
-        self, windows: Tensor, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        assert offsets.abs().max() <= 0.5
+    def evidence(self, windows: Tensor, landmarks: Tensor) -> Tensor:
         self.asked += landmarks.tolist()
-        return windows[:, 0], landmarks.float()
+        return windows[:, 0]
+
+    def presence_logits(self, windows: Tensor, heat: Tensor, landmarks: Tensor) -> Tensor:
+        return landmarks.float()
+
+
+def seen(
+    network: RefineNetwork,
+    volume: Volume,
+    starts: Array,
+    rotation: Array,
+    *,
+    settings: RefineSettings = SETTINGS,
+    mirror: Mirror | None = None,
+) -> Refined:
+    view = look(network, volume, starts, rotation, settings, device=CPU, mirror=mirror)
+    return read(network, view, starts)
 
 
 def turned(seed: int) -> Array:
@@ -64,7 +85,7 @@ def test_positions_are_right_to_a_few_hundredths_of_a_voxel_in_any_pose(seed: in
     rng = np.random.default_rng(seed)
     volume, network = scan(POINTS, turned(seed)), LogOfTheImage()
     starts = POINTS + rng.uniform(-1, 1, POINTS.shape)
-    found = refine(network, volume, starts, turned(seed + 9), SETTINGS, device=CPU)
+    found = seen(network, volume, starts, turned(seed + 9))
     assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
     np.testing.assert_allclose(found.spreads, WIDTH, rtol=0.15)
     assert network.asked == [0, 1, 2]
@@ -74,18 +95,10 @@ def test_positions_are_right_to_a_few_hundredths_of_a_voxel_in_any_pose(seed: in
 def test_a_mirrored_look_asks_for_the_counterparts_and_agrees() -> None:
     volume, network = scan(POINTS, np.eye(3)), LogOfTheImage()
     mirror = Mirror(normal=np.array([0.6, 0.8, 0.0]), order=[1, 0, 2])
-    found = refine(
-        network,
-        volume,
-        POINTS + 0.4,
-        turned(3),
-        SETTINGS,
-        device=CPU,
-        mirror=mirror,
-    )
-    assert network.asked == [0, 1, 2, 1, 0, 2]
+    found = seen(network, volume, POINTS + 0.4, turned(3), mirror=mirror)
+    assert network.asked == [1, 0, 2]
     assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
-    np.testing.assert_array_equal(found.presences, [0.5, 0.5, 2])
+    np.testing.assert_array_equal(found.presences, [1, 0, 2])
 
 
 def test_the_order_in_which_a_scan_is_stored_changes_nothing() -> None:
@@ -100,17 +113,30 @@ def test_the_order_in_which_a_scan_is_stored_changes_nothing() -> None:
         ),
     )
     first, second = (
-        refine(
-            LogOfTheImage(),
-            volume,
-            POINTS + 0.3,
-            turned(6),
-            SETTINGS,
-            device=CPU,
-        )
-        for volume in (to_canonical(flipped), stored)
+        seen(LogOfTheImage(), volume, POINTS + 0.3, turned(6)) for volume in (to_canonical(flipped), stored)
     )
     np.testing.assert_allclose(first.positions, second.positions, atol=1e-4)
+
+
+def test_what_was_seen_is_read_anew_where_landmarks_are_expected_elsewhere() -> None:
+    """With an expectation as firm as the evidence, the place is halfway between them."""
+    volume, network = scan(POINTS, turned(2)), LogOfTheImage(deviation=WIDTH / SETTINGS.spacing)
+    view = look(network, volume, POINTS + 0.7, turned(4), SETTINGS, device=CPU)
+    for offset in ([0.4, 0, 0], [0, -0.9, 0.3]):
+        found = read(network, view, POINTS + offset)
+        np.testing.assert_allclose(found.positions - POINTS, np.tile(np.divide(offset, 2), (3, 1)), atol=0.03)
+    unsure = read(network, view, POINTS + 0.4, doubt=1e3)
+    np.testing.assert_allclose(unsure.positions, POINTS, atol=0.03)
+    assert network.asked == [0, 1, 2]
+
+
+def test_two_opinions_are_averaged_and_nobody_knows_what_one_does_not() -> None:
+    first = Refined(np.array([[0.0, 0, 0], [1, 1, 1]]), np.array([1.0, 2]), np.array([-1.0, 4]))
+    second = Refined(np.array([[1.0, 2, 4], [np.nan] * 3]), np.array([3.0, np.nan]), np.array([2.0, np.nan]))
+    both = first.averaged_with(second)
+    np.testing.assert_array_equal(both.positions, [[0.5, 1, 2], [np.nan] * 3])
+    np.testing.assert_array_equal(both.spreads, [2, np.nan])
+    np.testing.assert_array_equal(both.presences, [0.5, np.nan])
 
 
 def test_heat_in_two_places_is_read_at_the_stronger() -> None:
@@ -125,14 +151,7 @@ def test_many_small_fields_find_what_a_large_one_finds() -> None:
     volume = scan(POINTS, turned(1))
     small = RefineSettings(SETTINGS.spacing, SETTINGS.window, largest=1)
     whole, parts = (
-        refine(
-            LogOfTheImage(),
-            volume,
-            POINTS + 0.2,
-            turned(2),
-            settings,
-            device=CPU,
-        )
+        seen(LogOfTheImage(), volume, POINTS + 0.2, turned(2), settings=settings)
         for settings in (SETTINGS, small)
     )
     assert len(list(cover(POINTS, SETTINGS, 8))) == 1 and len(list(cover(POINTS, small, 8))) == 3
@@ -160,6 +179,6 @@ def test_fields_cover_every_window_once_and_are_no_larger_than_allowed(
 def test_what_nobody_expects_anywhere_is_not_found_and_disturbs_nothing() -> None:
     volume = scan(POINTS, np.eye(3))
     starts = np.vstack([POINTS[:2] + 0.2, np.full((1, 3), np.nan)])
-    found = refine(LogOfTheImage(), volume, starts, turned(3), SETTINGS, device=CPU)
+    found = seen(LogOfTheImage(), volume, starts, turned(3))
     assert np.linalg.norm(found.positions[:2] - POINTS[:2], axis=1).max() < 0.03 * SETTINGS.spacing
     assert np.isnan(found.positions[2]).all() and np.isnan(found.presences[2])

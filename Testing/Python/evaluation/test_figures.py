@@ -25,7 +25,6 @@ from LandmarkDetectionLib.detection.results import CaseDetections, Detection
 from LandmarkDetectionLib.evaluation.figures import case_figure, draw_case
 from LandmarkDetectionLib.evaluation.views import View, anatomical_label, views
 
-MOUSE = Path(__file__).parents[4] / "shared" / "data" / "mouse-skull" / "raw"
 STORAGE_ORDERS = [
     (order, flips)
     for order in itertools.permutations(range(3))
@@ -274,9 +273,8 @@ def test_constant_scans_are_drawn(tmp_path: Path) -> None:
     draw_case(volume, None, None, tmp_path / "flat.png")
 
 
-@pytest.mark.skipif(not MOUSE.is_dir(), reason="needs the mouse skulls of ../shared/data")
-def test_landmarks_of_a_real_skull_are_drawn_on_bone() -> None:
-    volume, truth = read_volume(MOUSE / "A_J.nii.gz"), read_landmarks(MOUSE / "A_J.mrk.json")
+def test_landmarks_of_a_real_skull_are_drawn_on_bone(mouse_skulls: Path) -> None:
+    volume, truth = read_volume(mouse_skulls / "A_J.nii.gz"), read_landmarks(mouse_skulls / "A_J.mrk.json")
     bright = []
     for name in truth.names:
         point = truth.positions_of([name])[0]

@@ -15,7 +15,6 @@ from LandmarkDetectionLib.resources import resource_path
 
 ROOT = Path(__file__).parents[3]
 UI = resource_path("UI", "LandmarkDetection.ui")
-SAMPLE = ROOT.parent / "shared" / "data" / "mouse-skull" / "raw" / "A_J.nii.gz"
 SOURCES = [
     ROOT / "LandmarkDetection" / "LandmarkDetection.py",
     *sorted((ROOT / "LandmarkDetectionLib" / "panel").glob("*.py")),
@@ -88,17 +87,21 @@ def test_the_panel_fits_into_a_narrow_column(
     outer.hide()
 
 
-def test_the_sample_is_registered_and_downloaded_only_on_a_click(
-    host: Any, a_widget: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_is_registered(host: Any, a_widget: Any) -> None:
     from host.application import SampleDataLogic
 
     source = SampleDataLogic.sources["MouseSkullMicroCT"]
     assert source["uris"].startswith("https://raw.githubusercontent.com/muratmaga/mouse_CT_atlas/")
     assert Path(source["thumbnailFileName"]).is_file()
-    if not SAMPLE.is_file():
-        pytest.skip(f"{SAMPLE} is not there")
-    monkeypatch.setitem(source, "uris", SAMPLE.as_uri())
+
+
+def test_the_sample_is_downloaded_only_on_a_click(
+    host: Any, a_widget: Any, mouse_skulls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from host.application import SampleDataLogic
+
+    source = SampleDataLogic.sources["MouseSkullMicroCT"]
+    monkeypatch.setitem(source, "uris", (mouse_skulls / "A_J.nii.gz").as_uri())
     a_widget.ui.sampleButton.click()
     assert a_widget.logic.getParameterNode().volume.GetName() == "mouse skull A_J"
     a_widget.ui.clearButton.click()

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.detection.dense import DenseSettings
-from LandmarkDetectionLib.training.config import CONFIGS, read_config, write_config
+from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig
+from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.sections import Section
 
 BY_HAND = """\
@@ -139,7 +140,7 @@ def test_any_name_path_and_number_survives(
 
 
 def test_every_key_has_its_meaning_beside_it(by_hand: Path) -> None:
-    described = {name: field for config in CONFIGS.values() for name, field in fields(config)}
+    described = {name: field for engine in ENGINES.values() for name, field in fields(engine.config)}
     assert len(described) > 50
     assert not [name for name, field in described.items() if not field.description]
     write_config(read_config(by_hand), by_hand, header="why")
@@ -240,7 +241,7 @@ def test_set_changes_a_value(by_hand: Path) -> None:
         ("detection.uncertain", 0.6, "detection: uncertain (0.6) must not exceed threshold (0.5)"),
         ("detection.uncertain", 0.0, "'detection.uncertain' is 0.0"),
         ("version", 2, "'version' is 2"),
-        ("engine", "magic", "the engine is 'magic'; write dense or locate-refine"),
+        ("engine", "magic", "the engine is 'magic'; write locate-refine or dense"),
         ("name", "", "'name' is ''"),
         ("name", 7, "'name' is 7"),
         ("data.train", None, "'data.train' is None"),

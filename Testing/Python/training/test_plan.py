@@ -30,6 +30,7 @@ from LandmarkDetectionLib.training.dense.plan import (
     count_crops,
     measure_dense_step,
 )
+from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.plan import (
     choose_locate,
@@ -44,6 +45,7 @@ from LandmarkDetectionLib.training.survey import (
     measure_case,
     survey_of,
 )
+from train_cli.plan import ENGINES as OFFERED
 
 Array = NDArray[np.float64]
 
@@ -400,6 +402,10 @@ def test_the_plan_of_locate_and_refine_is_a_whole_configuration(tmp_path: Path) 
     assert read.model_copy(update={"data": config.data}) == config
 
 
+def test_the_command_offers_the_engines_that_there_are() -> None:
+    assert tuple(ENGINES) == OFFERED
+
+
 def test_the_engine_is_chosen_by_the_number_of_landmarks(tmp_path: Path) -> None:
     many = planned(write_data(tmp_path / "many"), tmp_path / "config.yaml", engine=None)
     assert many.config.engine == "locate-refine"
@@ -418,7 +424,7 @@ def test_a_short_training_leaves_enough_of_it_to_locate(tmp_path: Path) -> None:
         assert isinstance(config, LocateRefineConfig)
         shares.append(config.locate.share)
         epochs.append(config.training.epochs)
-    assert epochs[0] < epochs[1] and shares[0] > shares[1] >= 0.3
+    assert epochs[0] < epochs[1] and shares[0] > shares[1] >= 0.5
 
 
 @pytest.mark.parametrize(
