@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import lightning as L
 import numpy as np
@@ -18,9 +18,10 @@ from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.sections import TrainingSection
 
 Array = NDArray[np.float64]
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class AveragedTraining(L.LightningModule):
+class AveragedTraining(L.LightningModule, Generic[Network]):
     """Trains a network, and keeps an exponential average of its weights, which is the better network.
 
     Args:
@@ -36,20 +37,19 @@ class AveragedTraining(L.LightningModule):
     title = "Training"
 
     def __init__(
-        self, network: nn.Module, training: TrainingSection, epochs: int, validation: Sequence[PreparedCase]
+        self, network: Network, training: TrainingSection, epochs: int, validation: Sequence[PreparedCase]
     ) -> None:
         super().__init__()
         self.settings, self.epochs, self.validation = training, epochs, validation
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, avg_fn=self._blend) if training.ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # or several processes wait for its gradients
 
     @property
-    def best_network(self) -> nn.Module:
+    def best_network(self) -> Network:
         """The averaged network if there is one, otherwise the trained one."""
-        best: nn.Module = self.network if self.average is None else self.average.module
-        return best
+        return self.network if self.average is None else cast(Network, self.average.module)
 
     @abstractmethod
     def landmark_positions(self) -> Array:

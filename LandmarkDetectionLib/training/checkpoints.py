@@ -18,7 +18,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
 from LandmarkDetectionLib.training.averaging import AveragedTraining
 
-Module = TypeVar("Module", bound=AveragedTraining)
+Module = TypeVar("Module", bound=AveragedTraining[Any])
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -96,7 +96,7 @@ class EpochEnd(Checkpoint):
             trainer.logger.log_metrics(row, step=trainer.global_step)
         self._save(trainer, improved)
 
-    def _validate(self, trainer: L.Trainer, module: AveragedTraining) -> dict[str, float]:
+    def _validate(self, trainer: L.Trainer, module: AveragedTraining[Any]) -> dict[str, float]:
         metrics = summarise(module.landmark_errors(), self.cap) if trainer.is_global_zero else {}
         shared: dict[str, float] = trainer.strategy.broadcast(metrics)
         return shared

@@ -29,7 +29,7 @@ class Stage:
     """
 
     folder: str
-    module: AveragedTraining
+    module: AveragedTraining[Any]
     samples: Dataset[Any]
     batch: int
     cap: float

@@ -17,7 +17,7 @@ from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 
 
-class DenseTraining(AveragedTraining):
+class DenseTraining(AveragedTraining[VNet]):
     """Trains a V-Net on crops and validates it by landmark error on whole scans.
 
     Args:

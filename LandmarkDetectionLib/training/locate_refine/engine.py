@@ -120,8 +120,6 @@ class LocateRefineEngine:
         """The best networks, in evaluation mode, as exact as a bundle holds them."""
         locate = load_best(self._locate(), run / "locate").best_network.eval().half().float()
         refine = load_best(self._refine(), run / "refine").best_network.eval().half().float()
-        assert isinstance(locate, LocateNetwork)
-        assert isinstance(refine, RefineNetwork)
         return locate, refine
 
     def _locate(self) -> LocateTraining:

@@ -25,7 +25,7 @@ _PRESENCE_WEIGHT = 0.2
 """Of the loss of presence beside that of the heat, whose gradients are larger."""
 
 
-class LocateTraining(AveragedTraining):
+class LocateTraining(AveragedTraining[LocateNetwork]):
     """Trains the coarse network; validated by the mean shape in the pose that it leads to.
 
     Args:
@@ -36,7 +36,6 @@ class LocateTraining(AveragedTraining):
     """
 
     title = "Training locate (1 of 2)"
-    network: LocateNetwork
 
     def __init__(
         self,
@@ -60,7 +59,6 @@ class LocateTraining(AveragedTraining):
 
     def landmark_positions(self) -> Array:
         network = self.best_network.eval()
-        assert isinstance(network, LocateNetwork)
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
             alignment = self.chain.find_pose(network, case.whole_volume(), self.device)
@@ -69,7 +67,7 @@ class LocateTraining(AveragedTraining):
         return found
 
 
-class RefineTraining(AveragedTraining):
+class RefineTraining(AveragedTraining[RefineNetwork]):
     """Trains the fine network; validated from the mean shape in the true pose.
 
     Args:
@@ -80,7 +78,6 @@ class RefineTraining(AveragedTraining):
     """
 
     title = "Training refine (2 of 2)"
-    network: RefineNetwork
 
     def __init__(
         self,
@@ -126,7 +123,6 @@ class RefineTraining(AveragedTraining):
 
     def landmark_positions(self) -> Array:
         network = self.best_network.eval()
-        assert isinstance(network, RefineNetwork)
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
             if common_points(case.positions, self.chain.shape) >= FEWEST_LANDMARKS:
