@@ -15,6 +15,8 @@ _NEWTON_STEPS = 50
 _RIDGE = 1e-3
 _USUAL = 3.0
 """Standard deviations from the shape that speak against nothing."""
+_FREEDOM = 4.0
+"""Of Student's t: a few dozen shapes do not know how far their landmarks can lie."""
 
 
 def conformal_radius(errors: Array, coverage: float) -> float:
@@ -114,11 +116,17 @@ def calibrated_presence(
         logits: (K,) the engine's.
         calibration: of the logits; None takes them as they are.
         misfits: (K,) how far each lies from where the shape of the others puts it, in standard deviations;
-            NaN where nobody knows. Beyond three, it counts against a landmark as it does under a Gaussian.
+            NaN where nobody knows. Beyond three, it counts against a landmark as it does under Student's t.
     """
     slope, intercept = (calibration and calibration.presence) or (1.0, 0.0)
-    against = 0.0 if misfits is None else 0.5 * np.maximum(np.nan_to_num(misfits) ** 2 - _USUAL**2, 0)
+    against = 0.0 if misfits is None else _surprise(np.fmax(misfits, _USUAL)) - _surprise(_USUAL)
     return sigmoid(slope * logits + intercept - against)
+
+
+def _surprise(misfits: Array | float) -> Array | float:
+    """Minus the logarithm of Student's t density, up to a constant."""
+    surprise: Array | float = 0.5 * (_FREEDOM + 1) * np.log1p(np.square(misfits) / _FREEDOM)
+    return surprise
 
 
 def sigmoid(logits: Array) -> Array:

@@ -41,7 +41,7 @@ DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
-LOCATE_SHARE, MOST_LOCATE_SHARE = 0.57, 0.7
+LOCATE_SHARE, MOST_LOCATE_SHARE = 0.57, 0.6
 FEWEST_LOCATE_EPOCHS = 16
 """Or no pose is found."""
 LOCATE_COST = 0.4

@@ -73,7 +73,10 @@ def test_nothing_is_learnt_of_presence_where_all_cases_are_alike(there: bool) ->
 
 
 def test_a_misfit_counts_against_presence_beyond_three_deviations() -> None:
-    logits = np.zeros(5)
-    probabilities = calibrated_presence(logits, None, np.array([np.nan, 0.0, 3.0, 4.0, 8.0]))
-    np.testing.assert_allclose(probabilities[:3], 0.5)
-    assert probabilities[3] < 0.05 and probabilities[4] < 1e-6
+    """As under Student's t: an unusual skull keeps its landmarks, a landmark far out of place is lost."""
+    misfits = np.array([np.nan, 0.0, 3.0, 4.0, 8.0, 20.0])
+    likelihoods = (1 + np.fmax(misfits, 3.0) ** 2 / 4) ** -2.5
+    probabilities = calibrated_presence(np.full(6, 5.0), None, misfits)
+    odds = np.exp(5.0) * likelihoods / likelihoods[0]
+    np.testing.assert_allclose(probabilities, odds / (1 + odds))
+    assert probabilities[4] > 0.5 > 0.1 > probabilities[5]

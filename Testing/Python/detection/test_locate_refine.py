@@ -268,7 +268,10 @@ def test_an_implausible_constellation_lowers_confidence(a_bundle: Path) -> None:
     positions = SHAPE.copy()
     ordinary = judge(refined_at(positions), frame, bundle, settings)
     positions[3] += [0, 2, 0]
+    odd = judge(refined_at(positions), frame, bundle, settings)
+    positions[3] += [0, 8, 0]
     strange = judge(refined_at(positions), frame, bundle, settings)
+    assert strange[3].confidence < odd[3].confidence < ordinary[3].confidence
     assert [detection.status for detection in ordinary] == ["found"] * len(SHAPE)
     assert strange[3].status == "absent" and strange[3].confidence < 0.1
     assert [strange[row].status for row in (0, 1, 2, 4, 5)] == ["found"] * 5
