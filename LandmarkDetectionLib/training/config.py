@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,19 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 def _suggestion(key: str, content: dict[str, Any]) -> str:
     """The key that was perhaps meant, as the end of a sentence."""
-    keys = [
-        f"{section}.{name}" for section, part in content.items() if isinstance(part, dict) for name in part
-    ]
+    keys = list(_keys(content))
     last = key.rpartition(".")[2]
-    meant = [known for known in keys if known.endswith(f".{last}")] or get_close_matches(key, keys, n=1)
+    alike = [known for known in keys if known.endswith(f".{last}")]
+    meant = get_close_matches(key, alike, n=1, cutoff=0.0) or get_close_matches(key, keys, n=1)
     return f", perhaps {meant[0]}" if meant else ""
+
+
+def _keys(content: dict[str, Any], section: str = "") -> Iterator[str]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{section}{name}.")
+        else:
+            yield f"{section}{name}"
 
 
 def _first_problem(error: ValidationError) -> str:

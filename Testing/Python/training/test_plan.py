@@ -502,3 +502,11 @@ def test_a_validation_split_with_a_missing_file_is_said_before_anything_is_measu
     (tmp_path / "val" / "case1.nii.gz").unlink()
     with pytest.raises(InputError, match=r"line 3"):
         planned(train, tmp_path / "config.yaml", val=val, progress=lambda cases: pytest.fail("measured"))
+
+
+def test_a_misspelt_key_of_one_of_two_like_sections_is_named(tmp_path: Path) -> None:
+    plan = planned(write_data(tmp_path / "data"), tmp_path / "config.yaml", engine="locate-refine")
+    write_config(plan.config, tmp_path / "config.yaml", header="")
+    for section in ("locate", "refine"):
+        with pytest.raises(InputError, match=rf"perhaps {section}\.augmentation\.rotation"):
+            read_config(tmp_path / "config.yaml", (f"{section}.augmentaton.rotation=3",))
