@@ -100,7 +100,7 @@ def run(
             output,
             device=chosen,
             callbacks=[TrainingBar(console)],
-            progress=lambda cases: console.track(cases, "Preparing scans"),
+            track=console.track,
         )
     except KeyboardInterrupt:
         if speaks:

@@ -13,8 +13,8 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.training.engines import engine_for
 from LandmarkDetectionLib.training.loop import VALIDATION, is_distributed, train
 from LandmarkDetectionLib.training.outcomes import read_outcomes
-from LandmarkDetectionLib.training.prepared_data import CasesProgress
 from LandmarkDetectionLib.training.sections import TrainingConfig
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 def cross_validate(
@@ -24,7 +24,7 @@ def cross_validate(
     *,
     device: torch.device,
     callbacks: Sequence[L.Callback] = (),
-    progress: CasesProgress = iter,
+    track: Track = untracked,
 ) -> Path:
     """Train on all but a part of the cases, for each part; then on all, calibrated on what was left out.
 
@@ -37,7 +37,7 @@ def cross_validate(
         folds: how many parts.
         device: where to train.
         callbacks: Lightning callbacks, for progress bars.
-        progress: wraps the list of cases to prepare, for a progress bar.
+        track: shows how far along the cases are.
 
     Returns:
         The bundle's folder, `RUN/model`.
@@ -56,15 +56,13 @@ def cross_validate(
         )
     parts = [fold_of(config, number, folds) for number in range(1, folds + 1)]
     for part in parts:
-        engine_for(part, progress)  # a part that cannot be trained is known before hours have passed
+        engine_for(part, track)  # a part that cannot be trained is known before hours have passed
     outcomes = []
     for number, part in enumerate(parts, start=1):
         folder = run / f"fold-{number}"
-        train(part, folder, device=device, callbacks=callbacks, progress=progress)
+        train(part, folder, device=device, callbacks=callbacks, track=track)
         outcomes.append(read_outcomes(folder / VALIDATION))
-    return train(
-        config, run, device=device, callbacks=callbacks, progress=progress, outcomes=pd.concat(outcomes)
-    )
+    return train(config, run, device=device, callbacks=callbacks, track=track, outcomes=pd.concat(outcomes))
 
 
 def fold_of(config: TrainingConfig, number: int, folds: int) -> TrainingConfig:

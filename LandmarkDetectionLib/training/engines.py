@@ -12,9 +12,9 @@ from LandmarkDetectionLib.training.dense.plan import plan_dense
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.engine import LocateRefineEngine
 from LandmarkDetectionLib.training.locate_refine.plan import plan_locate_refine
-from LandmarkDetectionLib.training.prepared_data import CasesProgress
 from LandmarkDetectionLib.training.sections import TrainingConfig
 from LandmarkDetectionLib.training.stage import Engine
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class EngineParts:
 
     config: type[TrainingConfig]
     plan: Callable[..., tuple[TrainingConfig, tuple[str, ...]]]
-    prepare: Callable[[Any, CasesProgress], Engine]
+    prepare: Callable[[Any, Track], Engine]
 
 
 ENGINES = {
@@ -38,14 +38,14 @@ ENGINES = {
 }
 
 
-def engine_for(config: TrainingConfig, progress: CasesProgress = iter) -> Engine:
+def engine_for(config: TrainingConfig, track: Track = untracked) -> Engine:
     """The engine of a configuration, its cases prepared.
 
     Args:
         config: what to train.
-        progress: wraps the list of cases to prepare, for a progress bar.
+        track: shows how far along the cases are.
 
     Raises:
         InputError: if a case is wrong, or there is nothing to learn.
     """
-    return ENGINES[config.engine].prepare(config, progress)
+    return ENGINES[config.engine].prepare(config, track)

@@ -27,10 +27,10 @@ from LandmarkDetectionLib.training.allocator import keep_freed_memory
 from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
-from LandmarkDetectionLib.training.prepared_data import CasesProgress
 from LandmarkDetectionLib.training.sampling import EpochSampler
 from LandmarkDetectionLib.training.sections import TrainingConfig
 from LandmarkDetectionLib.training.stage import Stage
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 VALIDATION = "validation.csv"
 """In a run folder: what its model said of cases that it was not trained on."""
@@ -42,7 +42,7 @@ def train(
     *,
     device: torch.device,
     callbacks: Sequence[L.Callback] = (),
-    progress: CasesProgress = iter,
+    track: Track = untracked,
     outcomes: pd.DataFrame | None = None,
 ) -> Path:
     """Train, or go on with a run that was interrupted, and write its bundle.
@@ -52,7 +52,7 @@ def train(
         run: the run folder; holds config.yaml, checkpoints, metrics.csv, TensorBoard events and the bundle.
         device: where to train; under torchrun or Slurm, one process a GPU.
         callbacks: Lightning callbacks, for progress bars.
-        progress: wraps the list of cases to prepare, for a progress bar.
+        track: shows how far along the cases are.
         outcomes: what the bundle is calibrated on, as `outcomes.tabulate` has it; None validates the run on
             its own validation cases.
 
@@ -67,14 +67,14 @@ def train(
     _check_run_folder(config, run)
     precision_of(config, device)
     _processes()
-    engine = engine_for(config, progress)
+    engine = engine_for(config, track)
     _claim_run_folder(config, run)
     L.seed_everything(config.training.seed, verbose=False)
     for stage in engine.stages():
         first = train_stage(config, stage, run / stage.folder, device, engine.data_digest, callbacks)
     if first:
         if outcomes is None:
-            outcomes = engine.validate(run, device)
+            outcomes = engine.validate(run, device, track)
         write_text(run / VALIDATION, outcomes.to_csv(index=False))
         bundle, weights = engine.bundle(run, outcomes)
         save_bundle(bundle, weights, run / "model")

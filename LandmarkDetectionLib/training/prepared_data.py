@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from LandmarkDetectionLib.data.cases import Case
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.cache import PreparedCase, digest_of, prepare_split, table_of
 from LandmarkDetectionLib.training.folds import Fold, take_fold
 from LandmarkDetectionLib.training.sections import TrainingConfig
-
-CasesProgress = Callable[[list[Case]], Iterable[Case]]
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class TrainingData:
         }
 
 
-def prepare(config: TrainingConfig, preparation: Preparation, progress: CasesProgress = iter) -> TrainingData:
+def prepare(config: TrainingConfig, preparation: Preparation, track: Track = untracked) -> TrainingData:
     """All cases of a configuration, from the cache where they are in it.
 
     Raises:
@@ -52,7 +50,9 @@ def prepare(config: TrainingConfig, preparation: Preparation, progress: CasesPro
     table = table_of(config.data.train, config.data.landmarks, cache)
 
     def prepared(split: Path) -> tuple[PreparedCase, ...]:
-        return prepare_split(split, table, preparation, cache, progress=progress)
+        return prepare_split(
+            split, table, preparation, cache, progress=lambda cases: track(cases, "Preparing scans")
+        )
 
     training = prepared(config.data.train)
     validation = prepared(config.data.val) if config.data.val else ()

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.training.averaging import AveragedTraining
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Engine(Protocol):
     def stages(self) -> tuple[Stage, ...]:
         """The networks to train, one after the other."""
 
-    def validate(self, run: Path, device: torch.device) -> pd.DataFrame:
+    def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
         """What the run's best checkpoints say of the validation cases, as `outcomes.tabulate` has it."""
 
     def bundle(self, run: Path, outcomes: pd.DataFrame) -> tuple[Bundle, Mapping[str, Tensor]]:

@@ -19,8 +19,9 @@ from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.dense.crops import CropDataset
 from LandmarkDetectionLib.training.dense.module import DenseTraining, detection_settings
 from LandmarkDetectionLib.training.outcomes import Outcome, calibration_of, figures_of, tabulate
-from LandmarkDetectionLib.training.prepared_data import CasesProgress, prepare
+from LandmarkDetectionLib.training.prepared_data import prepare
 from LandmarkDetectionLib.training.stage import Stage
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 _CAP_VOXELS = 10
 
@@ -28,10 +29,10 @@ _CAP_VOXELS = 10
 class DenseEngine:
     """Trains a V-Net and exports it."""
 
-    def __init__(self, config: DenseConfig, progress: CasesProgress = iter) -> None:
+    def __init__(self, config: DenseConfig, track: Track = untracked) -> None:
         self.config = config
         self.preparation = Preparation(config.image.spacing, config.image.as_normaliser())
-        self.data = prepare(config, self.preparation, progress)
+        self.data = prepare(config, self.preparation, track)
         self.cap = _CAP_VOXELS * config.image.spacing
 
     @property
@@ -42,7 +43,7 @@ class DenseEngine:
         samples = CropDataset(self.data.training, self.data.table, self.config)
         return (Stage("", self._module(), samples, self.config.training.batch, self.cap),)
 
-    def validate(self, run: Path, device: torch.device) -> pd.DataFrame:
+    def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
         found = load_best(self._module(), run).to(device).landmark_positions()
         nothing = np.full(len(self.data.table), np.nan)
         outcomes = [

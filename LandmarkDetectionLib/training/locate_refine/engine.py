@@ -28,8 +28,9 @@ from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, 
 from LandmarkDetectionLib.training.locate_refine.samples import FEWEST_LANDMARKS, LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.locate_refine.validation import validate
 from LandmarkDetectionLib.training.outcomes import calibration_of, figures_of, tabulate
-from LandmarkDetectionLib.training.prepared_data import CasesProgress, prepare
+from LandmarkDetectionLib.training.prepared_data import prepare
 from LandmarkDetectionLib.training.stage import Stage
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 Array = NDArray[np.float64]
 
@@ -42,12 +43,12 @@ _WIDER = 1.5
 class LocateRefineEngine:
     """Trains the coarse and the fine network, and exports them as one bundle."""
 
-    def __init__(self, config: LocateRefineConfig, progress: CasesProgress = iter) -> None:
+    def __init__(self, config: LocateRefineConfig, track: Track = untracked) -> None:
         self.config = config
         normaliser = config.image.as_normaliser()
         self.preparation = Preparation(config.image.spacing, normaliser)
-        self.fine = prepare(config, self.preparation, progress)
-        self.coarse = prepare(config, Preparation(config.locate.spacing, normaliser), progress)
+        self.fine = prepare(config, self.preparation, track)
+        self.coarse = prepare(config, Preparation(config.locate.spacing, normaliser), track)
         self.table = self.fine.table
         shapes = np.stack([case.positions for case in self.fine.training])
         self.shape = learn_shape(shapes)
@@ -83,11 +84,17 @@ class LocateRefineEngine:
             ),
         )
 
-    def validate(self, run: Path, device: torch.device) -> pd.DataFrame:
+    def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
         locate, refine = self._best(run)
         cases = list(zip(self.coarse.validation, self.fine.validation, strict=True))
         outcomes = validate(
-            self.chain, locate.to(device), refine.to(device), cases, device, self.config.training.seed
+            self.chain,
+            locate.to(device),
+            refine.to(device),
+            cases,
+            device,
+            self.config.training.seed,
+            track=track,
         )
         return tabulate(outcomes, self.table.names)
 

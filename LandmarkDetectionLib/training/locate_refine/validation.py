@@ -13,6 +13,7 @@ from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.outcomes import Outcome
+from LandmarkDetectionLib.training.tracking import Track, untracked
 
 Array = NDArray[np.float64]
 
@@ -29,6 +30,8 @@ def validate(
     cases: Sequence[tuple[PreparedCase, PreparedCase]],
     device: torch.device,
     seed: int,
+    *,
+    track: Track = untracked,
 ) -> list[Outcome]:
     """Detect in every case as it is, and cut.
 
@@ -39,9 +42,10 @@ def validate(
         cases: each at the coarse and at its own spacing.
         device: where the networks run.
         seed: of the cuts.
+        track: shows how far along the cases are.
     """
     outcomes = []
-    for number, (coarse, fine) in enumerate(cases):
+    for number, (coarse, fine) in enumerate(track(cases, "Detecting in the cases left out")):
         rng = np.random.default_rng([seed, number])
         volumes = coarse.whole_volume(), fine.whole_volume()
         for cut in range(CUTS + 1):

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.phantom.dataset import write_dataset
 from LandmarkDetectionLib.phantom.settings import PhantomSettings
 from train_cli.app import main
+from train_cli.console import Console
 
 if TYPE_CHECKING:
     from Testing.Python.train_cli.conftest import Run
@@ -157,8 +159,14 @@ def test_a_training_that_is_stopped_says_how_to_go_on(trained: Path, stop: str) 
 
 
 def test_the_default_engine_trains_two_networks_into_one_bundle(
-    run: Run, trained: Path, tmp_path: Path
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bars: list[tuple[str, int]] = []
+
+    def track(console: Console, items: Sequence[Any], what: str) -> Iterator[Any]:
+        bars.append((what, len(items)))
+        return iter(items)
+
     splits = trained / "splits/train.csv", trained / "splits/val.csv"
     config, model = trained / "default.yaml", trained / "default/model"
     assert run("plan", *splits, "--output", config, "--quiet").code == 0
@@ -166,8 +174,10 @@ def test_the_default_engine_trains_two_networks_into_one_bundle(
         *("--set", "locate.channels=[8,8]", "--set", "locate.field=16", "--set", "refine.field=16"),
         *("--set", "refine.channels=[8,8]", "--set", "refine.window=9", *SMALL[4:]),
     )
+    monkeypatch.setattr(Console, "track", track)
     for _ in range(2):
         assert run("train", config, "--output", trained / "default", *small, "--quiet").code == 0
+    assert bars[-1] == ("Detecting in the cases left out", 1)
     for stage in ("locate", "refine"):
         assert pd.read_csv(trained / "default" / stage / "metrics.csv")["step"].tolist() == [3]
         assert (trained / "default" / stage / "checkpoints/last.ckpt").is_file()
