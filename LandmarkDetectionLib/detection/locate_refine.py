@@ -41,8 +41,14 @@ _FIRST_DOUBT = 1.75
 """Of the coarse pose, in tolerances."""
 _ROUNDS = 6
 """Of such looks, at most."""
+_FIRM = 3.0
+"""A pose that is off by less than the tolerance over this is firm."""
+_LOOKS = 3
+"""At all landmarks, at most: again where they show another pose than the one they were looked at from."""
 _READINGS = 2
-"""Of all landmarks, from which the pose is fitted anew."""
+"""Of each look, from which the pose is fitted anew."""
+_SETTLED = 0.4
+"""Of the time that refine takes, about, until the pose is settled."""
 _BEYOND = 1.15
 """Times as large, or as small, as in training may new anatomy be; the coarse pose is not that free."""
 
@@ -135,66 +141,111 @@ class Chain:
         read again from there. NaN where the shape has no landmark.
         """
         see = partial(look, network, volume, device=device)
-        settings, shape, half = self.settings.refine, self.shape, 0.5 if self.mirror else 1.0
-        pose, doubt = self._settle(network, see, volume.frame, pose), self.settings.tolerance / 3
-        view = see(
-            pose.apply(shape), pose.rotation, settings, doubt=doubt, progress=part_of(progress, 0.0, half)
-        )
-        for _ in range(_READINGS):
-            pose = self._pose_of(read(network, view, pose.apply(shape), doubt=doubt)) or pose
-            doubt = 0.0
+        shape, frame = self.shape, volume.frame
+        pose, doubt = self._settle(network, see, frame, pose, part_of(progress, 0.0, _SETTLED))
+        half = (1 + _SETTLED) / 2 if self.mirror else 1.0
+        view, pose, doubt = self._see_all(network, see, frame, pose, doubt, part_of(progress, _SETTLED, half))
         starts = pose.apply(shape)
-        refined = read(network, view, starts)
+        refined = read(network, view, starts, doubt=doubt)
         if self.mirror is None:
             return refined
         mirrored = see(
-            starts, pose.rotation, settings, mirror=self.mirror, progress=part_of(progress, half, 1.0)
+            starts,
+            pose.rotation,
+            self._window(doubt),
+            mirror=self.mirror,
+            doubt=doubt,
+            progress=part_of(progress, half, 1.0),
         )
-        return refined.averaged_with(read(network, mirrored, starts))
+        return refined.averaged_with(read(network, mirrored, starts, doubt=doubt))
 
     def _settle(
-        self, network: RefineNetwork, see: Callable[..., View], frame: Frame, pose: Similarity
-    ) -> Similarity:
+        self,
+        network: RefineNetwork,
+        see: Callable[..., View],
+        frame: Frame,
+        pose: Similarity,
+        progress: Progress,
+    ) -> tuple[Similarity, float]:
         """The pose once more, from the fine look at a few landmarks that lie far from each other.
 
         The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be. It is
-        corrected until it stands still.
+        corrected until it stands still, a few times at most. Gives the pose, and the doubt that is left.
         """
         tolerance = self.settings.tolerance
         doubt = _FIRST_DOUBT * tolerance
-        for _ in range(_ROUNDS):
+        for done in range(1, _ROUNDS + 1):
             corrected = self._correct(network, see, frame, pose, doubt)
+            progress("refine", done / _ROUNDS)
             if corrected is None:
-                return pose
-            moved = np.linalg.norm(corrected.apply(self.shape) - pose.apply(self.shape), axis=1)
-            pose, doubt = corrected, tolerance
-            if np.nanmean(moved) <= tolerance / 3:
-                return pose
-        return pose
+                break
+            moved, pose = self._apart(corrected, pose), corrected
+            if moved <= tolerance / _FIRM:
+                return pose, tolerance / _FIRM
+            doubt = tolerance
+        return pose, doubt
 
     def _correct(
         self, network: RefineNetwork, see: Callable[..., View], frame: Frame, pose: Similarity, doubt: float
     ) -> Similarity | None:
         """The pose that the scouts show; None where too few of them are there."""
-        settings, shape = self.settings.refine, self.shape
-        starts = pose.apply(shape)
-        scouts = spread_out(shape, np.flatnonzero(frame.contains(starts)), _SCOUTS)
+        starts = pose.apply(self.shape)
+        scouts = spread_out(self.shape, np.flatnonzero(frame.contains(starts)), _SCOUTS)
         if len(scouts) < _FEWEST_SCOUTS:
             return None
         starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
-        wider = replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
-        view = see(starts, pose.rotation, wider, doubt=doubt)
-        return self._pose_of(read(network, view, starts, doubt=doubt))
+        view = see(starts, pose.rotation, self._window(doubt), doubt=doubt)
+        return self._pose_of(read(network, view, starts, doubt=doubt), frame)
 
-    def _pose_of(self, seen: Refined) -> Similarity | None:
+    def _see_all(
+        self,
+        network: RefineNetwork,
+        see: Callable[..., View],
+        frame: Frame,
+        pose: Similarity,
+        doubt: float,
+        progress: Progress,
+    ) -> tuple[View, Similarity, float]:
+        """A view of all landmarks, the pose that they show in it, and the doubt that is left.
+
+        Where they move the pose by more than they may be trusted to, they are looked at again from there.
+        """
+        for _ in range(_LOOKS):
+            view = see(
+                pose.apply(self.shape), pose.rotation, self._window(doubt), doubt=doubt, progress=progress
+            )
+            progress = part_of(progress, 1.0, 1.0)
+            before = pose
+            for _ in range(_READINGS):
+                shown = self._pose_of(read(network, view, pose.apply(self.shape), doubt=doubt), frame)
+                if shown is None:
+                    return view, pose, doubt
+                pose, doubt = shown, 0.0
+            if self._apart(pose, before) <= self.settings.tolerance / _FIRM:
+                break
+        return view, pose, doubt
+
+    def _window(self, doubt: float) -> RefineSettings:
+        """As wide as what is in doubt; a firm pose needs no more than in training."""
+        settings = self.settings.refine
+        if doubt <= self.settings.tolerance / _FIRM:
+            return settings
+        return replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
+
+    def _pose_of(self, seen: Refined, frame: Frame) -> Similarity | None:
         """The pose that the landmarks show which are there; None where they are too few."""
         shape, settings = self.shape, self.settings
-        there = np.where((seen.presences > 0)[:, None], seen.positions, np.nan)
+        present = (seen.presences > 0) & frame.contains(np.nan_to_num(seen.positions))
+        there = np.where(present[:, None], seen.positions, np.nan)
         if common_points(there, shape) < _FEWEST_SCOUTS:
             return None
         fitted = fit_robustly(shape, there)
         size = float(np.clip(fitted.scale, settings.smallest / _BEYOND, settings.largest * _BEYOND))
         return fitted.with_scale(size, shape[np.isfinite(there).all(axis=1)].mean(axis=0))
+
+    def _apart(self, one: Similarity, other: Similarity) -> float:
+        """How far two poses are from each other, mm: the mean over the landmarks."""
+        return float(np.nanmean(np.linalg.norm(one.apply(self.shape) - other.apply(self.shape), axis=1)))
 
 
 class LocateRefineDetector:

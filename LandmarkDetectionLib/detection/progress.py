@@ -13,5 +13,5 @@ def no_progress(stage: str, fraction: float) -> None:
 
 
 def part_of(progress: Progress, first: float, last: float) -> Progress:
-    """Tells of a stage's share from `first` to `last` as if it were the whole."""
+    """Tells of the whole of something as the share of its stage from `first` to `last`."""
     return lambda stage, fraction: progress(stage, first + (last - first) * fraction)

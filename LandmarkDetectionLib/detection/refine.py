@@ -62,7 +62,7 @@ class Mirror:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What one look at the anatomy shows of N landmarks, whatever is expected of them.
+    """What one look at the anatomy shows of N landmarks; their evidence does not depend on what is expected.
 
     Attributes:
         axes: 3 x 3, from the view's frame to the world.
@@ -71,7 +71,7 @@ class View:
         codes: (N,) what the network knows them by: in a mirrored view, their counterparts.
         middles: (N, 3) of the windows in which they are sought, mm in the view's frame.
         evidence: (N, Z, Y, X) logarithms of heat from the image alone, up to a constant.
-        presences: (N,) logits: whether each is there at all.
+        presences: (N,) logits: whether each is there at all, around where it was expected then.
     """
 
     axes: Array

@@ -49,7 +49,7 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
     except ValidationError as error:
         changes = "".join(f" --set {override}" for override in overrides)
         place = f"{path} with{changes}" if changes else str(path)
-        raise InputError(f"{place}: {_first_problem(error)}") from error
+        raise InputError(f"{place}: {_first_problem(error, content)}") from error
     return _with_absolute_paths(config, path.parent)
 
 
@@ -126,8 +126,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 
 def _suggestion(key: str, content: dict[str, Any]) -> str:
-    """The key that was perhaps meant, as the end of a sentence."""
-    keys = list(_keys(content))
+    """The key that was perhaps meant, as a part of a sentence."""
+    keys = [known for known in _keys(content) if known != key]
     last = key.rpartition(".")[2]
     alike = [known for known in keys if known.endswith(f".{last}")]
     meant = get_close_matches(key, alike, n=1, cutoff=0.0) or get_close_matches(key, keys, n=1)
@@ -142,14 +142,14 @@ def _keys(content: dict[str, Any], section: str = "") -> Iterator[str]:
             yield f"{section}{name}"
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, content: dict[str, Any]) -> str:
     problem = error.errors()[0]
     names = [part for part in problem["loc"] if isinstance(part, str)]
     where, found = ".".join(names), problem["input"]
     if problem["type"] == "value_error":  # between several keys: one of our own sentences, which names them
         return f"{': '.join([*names, str(problem['ctx']['error'])])}; correct it."
     if problem["type"] == "extra_forbidden":
-        return f"the key '{where}' is not known; correct its name or remove it."
+        return f"the key '{where}' is not known{_suggestion(where, content)}; correct its name or remove it."
     if problem["type"] == "missing" and isinstance(found, dict):
         return f"the key '{where}' is missing; add it or run `train_cli plan` again."
     if problem["type"] == "missing":

@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 
+VALIDATING = "Detecting in the validation cases"
+
 
 class Track(Protocol):
     """Gives items one by one, and shows how far along they are."""

@@ -21,7 +21,7 @@ from LandmarkDetectionLib.training.dense.module import DenseTraining, detection_
 from LandmarkDetectionLib.training.outcomes import Outcome, calibration_of, figures_of, tabulate
 from LandmarkDetectionLib.training.prepared_data import prepare
 from LandmarkDetectionLib.training.stage import Stage
-from LandmarkDetectionLib.training.tracking import Track, untracked
+from LandmarkDetectionLib.training.tracking import VALIDATING, Track, untracked
 
 _CAP_VOXELS = 10
 
@@ -44,20 +44,23 @@ class DenseEngine:
         return (Stage("", self._module(), samples, self.config.training.batch, self.cap),)
 
     def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
-        found = load_best(self._module(), run).to(device).landmark_positions()
+        module = load_best(self._module(), run).to(device)
         nothing = np.full(len(self.data.table), np.nan)
-        outcomes = [
-            Outcome(
-                case.name,
-                case.positions,
-                case.known,
-                positions,
-                case.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1),
-                spreads=nothing,
-                presences=nothing,
+        outcomes = []
+        for case in track(self.data.validation, VALIDATING) if self.data.validation else ():
+            positions = module.positions_in(case)
+            inside = case.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
+            outcomes.append(
+                Outcome(
+                    case.name,
+                    case.positions,
+                    case.known,
+                    positions,
+                    inside,
+                    spreads=nothing,
+                    presences=nothing,
+                )
             )
-            for case, positions in zip(self.data.validation, found, strict=True)
-        ]
         return tabulate(outcomes, self.data.table.names)
 
     def bundle(self, run: Path, outcomes: pd.DataFrame) -> tuple[Bundle, Mapping[str, Tensor]]:

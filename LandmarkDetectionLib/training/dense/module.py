@@ -46,13 +46,13 @@ class DenseTraining(AveragedTraining[VNet]):
         return loss
 
     def landmark_positions(self) -> NDArray[np.float64]:
-        network = self.best_network.eval()
-        settings = detection_settings(self.config)
-        found = [
-            find_landmarks(network, case.whole_volume(), settings, self.landmarks, device=self.device)
-            for case in self.validation
-        ]
-        return np.array([[peak.position for peak in peaks] for peaks in found])
+        return np.array([self.positions_in(case) for case in self.validation])
+
+    def positions_in(self, case: PreparedCase) -> NDArray[np.float64]:
+        """What the best network finds in a case, (landmarks, 3) world mm; NaN where nothing."""
+        network, settings = self.best_network.eval(), detection_settings(self.config)
+        peaks = find_landmarks(network, case.whole_volume(), settings, self.landmarks, device=self.device)
+        return np.array([peak.position for peak in peaks])
 
 
 def network_settings(config: DenseConfig, landmarks: int) -> VNetSettings:

@@ -68,7 +68,7 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
 
 
 class RefineTraining(AveragedTraining[RefineNetwork]):
-    """Trains the fine network; validated from the mean shape in the true pose.
+    """Trains the fine network; validated from the true pose of the mean shape, settled as in detection.
 
     Args:
         network: to train.

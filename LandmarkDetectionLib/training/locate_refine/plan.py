@@ -41,9 +41,8 @@ DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
-LOCATE_SHARE, MOST_LOCATE_SHARE = 0.57, 0.6
-FEWEST_LOCATE_EPOCHS = 16
-"""Or no pose is found."""
+LOCATE_SHARE = 0.57
+"""Of the epochs: with fewer, no pose is found where much of the anatomy is cut off."""
 LOCATE_COST = 0.4
 """Of a step of locate, against one of refine."""
 STEPS_PER_CASE = 210
@@ -73,7 +72,6 @@ def plan_locate_refine(
     steps *= MORE_ON_GPU if device.type == "cuda" else 1
     seconds *= 1 - LOCATE_SHARE * (1 - LOCATE_COST)
     epochs = max(choose_epochs(steps, seconds, hours), 2)
-    share = float(np.clip(FEWEST_LOCATE_EPOCHS / epochs, LOCATE_SHARE, MOST_LOCATE_SHARE))
     config = LocateRefineConfig(
         version=1,
         name=name,
@@ -81,9 +79,7 @@ def plan_locate_refine(
         data=data,
         image=survey.image,
         training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
-        locate=locate.model_copy(
-            update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1), "share": rounded(share)}
-        ),
+        locate=locate.model_copy(update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1)}),
         refine=refine,
         detection=DetectionSection(
             tolerance=rounded(max(1.25 * locate.spacing, 2 * survey.deviation)),

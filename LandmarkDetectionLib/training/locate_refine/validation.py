@@ -13,7 +13,7 @@ from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.outcomes import Outcome
-from LandmarkDetectionLib.training.tracking import Track, untracked
+from LandmarkDetectionLib.training.tracking import VALIDATING, Track, untracked
 
 Array = NDArray[np.float64]
 
@@ -44,8 +44,10 @@ def validate(
         seed: of the cuts.
         track: shows how far along the cases are.
     """
-    outcomes = []
-    for number, (coarse, fine) in enumerate(track(cases, "Detecting in the cases left out")):
+    outcomes: list[Outcome] = []
+    if not cases:
+        return outcomes
+    for number, (coarse, fine) in enumerate(track(cases, VALIDATING)):
         rng = np.random.default_rng([seed, number])
         volumes = coarse.whole_volume(), fine.whole_volume()
         for cut in range(CUTS + 1):

@@ -1,4 +1,4 @@
-"""Frames for hypothesis, and the real data."""
+"""Frames for hypothesis."""
 
 from itertools import permutations
 

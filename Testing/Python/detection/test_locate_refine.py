@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from LandmarkDetectionLib.detection.locate_refine import (
     judge,
     spread_out,
 )
-from LandmarkDetectionLib.detection.refine import Refined, View, read
+from LandmarkDetectionLib.detection.progress import no_progress
+from LandmarkDetectionLib.detection.refine import Refined, View, look, read
 from LandmarkDetectionLib.model.bundle import Bundle, load_bundle, save_bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
@@ -39,6 +41,7 @@ CPU = torch.device("cpu")
 SHAPE = np.array([[0.0, 0, 0], [14, 2, 0], [3, 13, 2], [-9, 6, 9], [5, -8, 11], [-6, -9, -8]])
 GREYS = torch.linspace(-0.6, 0.9, len(SHAPE))
 RADIUS = 2.5
+FIXED = Normaliser("fixed", -1, 1)
 
 
 class Seen(nn.Module):
@@ -223,11 +226,46 @@ def rotation_about_z(degrees: float) -> Array:
 
 def test_anatomy_that_is_larger_than_any_in_training_is_found(a_detector: LocateRefineDetector) -> None:
     """The coarse pose keeps to the sizes of training; the looks that settle it do not."""
-    chain = a_detector._chain
-    a_detector._chain = replace(chain, settings=replace(chain.settings, smallest=0.98, largest=1.02))
+    chain = replace(
+        a_detector._chain, settings=replace(a_detector._chain.settings, smallest=0.98, largest=1.02)
+    )
+    a_detector._chain = chain
     points = 1.12 * SHAPE @ turned(2).T
-    found = positions_of(a_detector, scan_of(points, turned(3)))
-    assert np.linalg.norm(found - points, axis=1).max() < 0.15
+    volume = scan_of(points, turned(3))
+    coarse = chain.find_pose(a_detector._locate, Preparation(1.0, FIXED)(volume), CPU)
+    assert coarse is not None and coarse.pose.scale == pytest.approx(1.02)
+    see = partial(look, a_detector._refine, volume, device=CPU)
+    settled, doubt = chain._settle(a_detector._refine, see, volume.frame, coarse.pose, no_progress)
+    assert settled.scale == pytest.approx(1.12, abs=0.01) and doubt < chain.settings.tolerance
+    assert np.linalg.norm(positions_of(a_detector, volume) - points, axis=1).max() < 0.15
+
+
+def test_landmarks_are_looked_at_again_where_they_show_another_pose(
+    a_detector: LocateRefineDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no scouts to settle it, from a pose that leaves some landmarks beyond the windows."""
+    monkeypatch.setattr(locate_refine, "_ROUNDS", 0)
+    points = SHAPE @ turned(1).T
+    true = fit_similarity(SHAPE, points)
+    off = Similarity(true.rotation @ rotation_about_z(9), 1.0, np.add(true.translation, [0.7, -0.7, 0.4]))
+    volume = scan_of(points, np.eye(3))
+    right = a_detector._chain.refine(a_detector._refine, volume, off, CPU)
+    assert np.linalg.norm(right.positions - points, axis=1).max() < 0.15
+    monkeypatch.setattr(locate_refine, "_LOOKS", 1)
+    monkeypatch.setattr(locate_refine, "_FIRST_DOUBT", 0.3)
+    wrong = a_detector._chain.refine(a_detector._refine, volume, off, CPU)
+    assert np.linalg.norm(wrong.positions - points, axis=1).max() > 0.5
+
+
+def test_a_pose_that_nothing_confirms_stays_in_doubt(a_detector: LocateRefineDetector) -> None:
+    """Where the scouts show nothing, all landmarks are looked for as far as the coarse pose may be off."""
+    chain, size = a_detector._chain, (56, 60, 64)
+    volume = Volume(np.full(size[::-1], -1, np.float32), Frame(size=size, origin=[-28, -30, -32]))
+    see = partial(look, a_detector._refine, volume, device=CPU)
+    pose = Similarity(np.eye(3), 1.0, np.zeros(3))
+    unsettled, doubt = chain._settle(a_detector._refine, see, volume.frame, pose, no_progress)
+    assert unsettled is pose and doubt > chain.settings.tolerance
+    assert chain._window(doubt).window > chain.settings.refine.window
 
 
 def test_all_landmarks_together_tell_the_pose_better_than_the_scouts(
@@ -244,7 +282,7 @@ def test_all_landmarks_together_tell_the_pose_better_than_the_scouts(
         return read(network, view, starts, doubt=doubt)
 
     monkeypatch.setattr(locate_refine, "read", remembering)
-    monkeypatch.setattr(locate_refine.Chain, "_settle", lambda chain, network, see, frame, pose: pose)
+    monkeypatch.setattr(locate_refine, "_ROUNDS", 0)
     a_detector._chain.refine(a_detector._refine, scan_of(points, np.eye(3)), off, CPU)
     errors = [np.linalg.norm(starts - points, axis=1).mean() for starts in expected]
     assert errors[0] > 0.25 and errors[-1] < 0.05
@@ -283,9 +321,13 @@ def refined_at(positions: Array) -> Refined:
 
 
 def test_progress_names_the_stages_in_their_order(a_detector: LocateRefineDetector) -> None:
-    stages: list[str] = []
-    a_detector.detect(scan_of(SHAPE, np.eye(3)), progress=lambda stage, fraction: stages.append(stage))
-    assert list(dict.fromkeys(stages)) == ["prepare", "locate", "refine"]
+    told: list[tuple[str, float]] = []
+    a_detector.detect(
+        scan_of(SHAPE, np.eye(3)), progress=lambda stage, fraction: told.append((stage, fraction))
+    )
+    assert list(dict.fromkeys(stage for stage, _ in told)) == ["prepare", "locate", "refine"]
+    fractions = [fraction for stage, fraction in told if stage == "refine"]
+    assert fractions == sorted(fractions) and fractions[0] < 0.4 and fractions[-1] == 1.0
 
 
 def test_smaller_pieces_find_the_same_until_there_are_none(a_detector: LocateRefineDetector) -> None:

@@ -102,6 +102,7 @@ def test_the_sample_is_downloaded_only_on_a_click(
 
     source = SampleDataLogic.sources["MouseSkullMicroCT"]
     monkeypatch.setitem(source, "uris", (mouse_skulls / "A_J.nii.gz").as_uri())
+    assert a_widget.logic.getParameterNode().volume is None
     a_widget.ui.sampleButton.click()
     assert a_widget.logic.getParameterNode().volume.GetName() == "mouse skull A_J"
     a_widget.ui.clearButton.click()

@@ -177,7 +177,7 @@ def test_the_default_engine_trains_two_networks_into_one_bundle(
     monkeypatch.setattr(Console, "track", track)
     for _ in range(2):
         assert run("train", config, "--output", trained / "default", *small, "--quiet").code == 0
-    assert bars[-1] == ("Detecting in the cases left out", 1)
+    assert bars[-1] == ("Detecting in the validation cases", 1)
     for stage in ("locate", "refine"):
         assert pd.read_csv(trained / "default" / stage / "metrics.csv")["step"].tolist() == [3]
         assert (trained / "default" / stage / "checkpoints/last.ckpt").is_file()

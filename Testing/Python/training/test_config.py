@@ -270,7 +270,7 @@ def test_a_fine_warp_with_few_voxels_between_its_points_is_refused(by_hand: Path
         ("tarining.epochs=3", "write section.key=value, perhaps training.epochs."),
         ("train.crop=3", "perhaps sampling.crop."),
         ("=3", "is not known"),
-        ("training.epoch=3", "'training.epoch' is not known"),
+        ("training.epoch=3", "'training.epoch' is not known, perhaps training.epochs; correct"),
         ("training.epochs=-1", "'training.epochs' is -1"),
         ("sampling.crop=[16", "not valid YAML"),
         ("training=3", "'training' is 3"),

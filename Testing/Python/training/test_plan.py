@@ -416,17 +416,6 @@ def test_the_engine_is_chosen_by_the_number_of_landmarks(tmp_path: Path) -> None
         planned(few, tmp_path / "config.yaml", engine="locate-refine")
 
 
-def test_a_short_training_leaves_enough_of_it_to_locate(tmp_path: Path) -> None:
-    train = write_data(tmp_path / "data")
-    shares, epochs = [], []
-    for hours in (0.01, None):
-        config = planned(train, tmp_path / "config.yaml", engine="locate-refine", hours=hours).config
-        assert isinstance(config, LocateRefineConfig)
-        shares.append(config.locate.share)
-        epochs.append(config.training.epochs)
-    assert epochs[0] < epochs[1] and shares[0] > shares[1] >= 0.5
-
-
 @pytest.mark.parametrize(
     ("override", "said"),
     [
