@@ -114,13 +114,23 @@ def detect_case(
 
 
 def _doubt(outcomes: list[CaseOutcome], console: Console) -> None:
-    """Say it where hardly anything was found: a wrong model, a wrong pose, too short a training."""
+    """Say it where nothing or hardly anything was found: a wrong model or pose, too short a training."""
+    empty = [
+        outcome.case
+        for outcome in outcomes
+        if outcome.result and all(item.status == "absent" for item in outcome.result.detections)
+    ]
+    if empty and not console.quiet:
+        console.warn(
+            f"None of the landmarks is in {', '.join(empty)}, or the model does not know such scans."
+        )
     statuses = [item.status for outcome in outcomes if outcome.result for item in outcome.result.detections]
     found = statuses.count("found")
     if found < len(statuses) / 3 and not console.quiet:
         console.warn(
             f"Only {found} of {len(statuses)} landmarks were found: are these scans of what "
-            "the model was trained on, lying as those were, and was it trained long enough?"
+            "the model was trained on (lying as those were, for the engine dense), and was it trained "
+            "long enough?"
         )
 
 

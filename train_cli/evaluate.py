@@ -66,7 +66,10 @@ def run(
 
     console.result({**evaluation.metrics, "output": output, "failed": batch.failures})
     _show(evaluation, console)
-    console.say(f"Written to {output}: metrics.json, per_landmark.csv, per_case.csv, errors.png.")
+    console.say(
+        f"Written to {output}: metrics.json, points.csv, per_landmark.csv, per_case.csv, errors.png and "
+        "landmarks.png."
+    )
     batch.end()
 
 

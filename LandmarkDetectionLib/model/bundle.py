@@ -251,7 +251,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise InputError(
-            f"{folder}: this is not a model, {DESCRIPTION_FILE} is missing; give the model's folder."
+            f"{folder}: this is not a model, {DESCRIPTION_FILE} is missing; give the folder of a model, "
+            "which `train` writes at its end."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

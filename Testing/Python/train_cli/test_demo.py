@@ -14,7 +14,7 @@ def test_the_demo_takes_the_place_of_an_earlier_one(run: Run, tmp_path: Path) ->
     for stale in ("run/config.yaml", "detections/phantom_999.mrk.json"):
         (tmp_path / stale).parent.mkdir(exist_ok=True)
         (tmp_path / stale).write_text("version: 1  # of an earlier demo\nname: demo  # of the model\n")
-    finished = run("demo", "--output", tmp_path, "--cases", 8, "--minutes", 0, "--device", "cpu", "--json")
+    finished = run("demo", "--output", tmp_path, "--cases", 8, "--epochs", 2, "--device", "cpu", "--json")
     assert finished.code == 0, finished.err
     markups = finished.json["markups"]
     assert len(markups) == len(finished.json["pictures"]) == 2

@@ -19,7 +19,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
+from LandmarkDetectionLib.data.volume import Volume, write_volume
 from LandmarkDetectionLib.phantom.dataset import write_dataset
 from LandmarkDetectionLib.phantom.settings import PhantomSettings
 from train_cli.app import main
@@ -341,3 +343,12 @@ def test_wrong_arguments_give_one_sentence(
     assert finished.code == 2 and "Traceback" not in finished.err
     assert finished.err.count("\n") == 1, finished.err
     assert all(word in finished.err for word in said), finished.err
+
+
+def test_a_scan_of_something_else_is_named(run: Run, tmp_path: Path) -> None:
+    """By the model in the box."""
+    write_volume(
+        Volume(np.zeros((40, 40, 40), np.uint8), Frame(size=(40, 40, 40))), tmp_path / "blank.nii.gz"
+    )
+    finished = run("detect", tmp_path / "blank.nii.gz", "--output", tmp_path / "out", "--device", "cpu")
+    assert finished.code == 0 and "None of the landmarks is in blank" in finished.err
