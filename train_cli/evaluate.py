@@ -91,9 +91,11 @@ def _show(evaluation: Evaluation, console: Console) -> None:
     metrics = evaluation.metrics
     error, presence = metrics["mre_mm"], metrics["presence"]
     low, high = error["ci95"]
+    measured = metrics["missed"] < metrics["n_points"]
+    interval = f"{error['mean']:.3f} (95 % interval {low:.3f} to {high:.3f})"
     rows = [
-        ("mean error, mm", f"{error['mean']:.3f} (95 % interval {low:.3f} to {high:.3f})"),
-        ("median error, mm", f"{error['median']:.3f}"),
+        ("mean error, mm", interval if measured else "none was given a position"),
+        ("median error, mm", f"{error['median']:.3f}" if measured else ""),
         *((f"within {radius} mm", f"{rate:.1%}") for radius, rate in metrics["sdr"].items()),
         ("missed", f"{metrics['missed']} of {metrics['n_points']}"),
         ("found where absent", f"{presence['fp']} of {presence['fp'] + presence['tn']}"),

@@ -64,11 +64,21 @@ def choose_epochs(steps: float, seconds: float, hours: float | None) -> int:
     return max(round(allowed / STEPS_PER_EPOCH), 1)
 
 
-def expectation(epochs: int, batch: int, seconds: float, device: torch.device) -> str:
-    """What a plan says of the time that its training takes."""
+def expectation(epochs: int, batch: int, seconds: float, device: torch.device, *, steps: float) -> str:
+    """What a plan says of the time that its training takes, and of that which the data needs.
+
+    Args:
+        epochs: of the training.
+        batch: samples of a step.
+        seconds: that it takes in all.
+        device: where.
+        steps: that the data needs.
+    """
+    needed = choose_epochs(steps, seconds, hours=None)
+    less = f"; without --hours there would be {needed}, and a better model" if epochs < needed else ""
     return (
         f"training: {epochs} epochs of {STEPS_PER_EPOCH} steps of {batch} samples are about "
-        f"{seconds / 3600:.2g} hours here ({device})."
+        f"{seconds / 3600:.2g} hours here ({device}){less}."
     )
 
 

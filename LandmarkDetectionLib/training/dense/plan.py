@@ -78,8 +78,8 @@ def plan_dense(
         loss=LossSection(gamma=2.0, background_weight=1.0),
         detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
     )
-    steps = epochs * STEPS_PER_EPOCH
-    return config, (network_reason, expectation(epochs, batch, steps * seconds, device))
+    duration = epochs * STEPS_PER_EPOCH * seconds
+    return config, (network_reason, expectation(epochs, batch, duration, device, steps=crops / batch))
 
 
 def choose_sampling(survey: Survey) -> SamplingSection:

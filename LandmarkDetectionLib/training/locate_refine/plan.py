@@ -93,7 +93,7 @@ def plan_locate_refine(
         f"(they span {survey.span:.3g} mm).",
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
         f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
-        expectation(epochs, batch, epochs * STEPS_PER_EPOCH * seconds, device),
+        expectation(epochs, batch, epochs * STEPS_PER_EPOCH * seconds, device, steps=steps),
     )
     return config, reasons
 

@@ -499,3 +499,14 @@ def test_a_misspelt_key_of_one_of_two_like_sections_is_named(tmp_path: Path) -> 
     for section in ("locate", "refine"):
         with pytest.raises(InputError, match=rf"perhaps {section}\.augmentation\.rotation"):
             read_config(tmp_path / "config.yaml", (f"{section}.augmentaton.rotation=3",))
+
+
+@pytest.mark.parametrize("engine", ["locate-refine", "dense"])
+def test_a_plan_says_where_the_hours_are_too_few(tmp_path: Path, engine: str) -> None:
+    train = write_data(tmp_path / "data")
+    short, whole = (
+        planned(train, tmp_path / "config.yaml", engine=engine, hours=hours).reasons[-1]
+        for hours in (1e-5, None)
+    )
+    assert re.search(r"; without --hours there would be \d+, and a better model\.$", short)
+    assert "without --hours" not in whole
