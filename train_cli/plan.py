@@ -61,9 +61,9 @@ def run(
     """Measure the cases and this machine, and write a complete configuration.
 
     Chooses engine, voxel spacings, what the networks see at a time, intensity
-    window, augmentation, batch and epochs, and says why. Every value in config.yaml has its meaning beside
-    it; edit what you like. The landmark table that is trained, with its
-    left-right pairs, is written beside it.
+    window, augmentation, batch and epochs, and says why. Every value in
+    config.yaml has its meaning beside it; edit what you like. The landmark table
+    that is trained, with its left-right pairs, is written beside it.
     """
     from LandmarkDetectionLib.data.table import write_table
     from LandmarkDetectionLib.training.config import write_config

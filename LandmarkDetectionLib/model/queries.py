@@ -58,23 +58,19 @@ class RefineNetwork(nn.Module):
         self.presence = nn.Embedding(landmarks, width + 1)
         nn.init.normal_(self.presence.weight, std=width**-0.5)
 
-    def ask(
-        self, windows: Tensor, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
+    def ask(self, windows: Tensor, landmarks: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """What the features in windows say of one landmark each.
 
         Args:
             windows: (N, C, Z, Y, X) features.
             landmarks: (N,) rows.
             offsets: (N, 3) where each landmark is expected, cells x, y, z from the window's middle.
-            doubt: how far the expectation itself is off, cells along one axis (standard deviation), beyond
-                what the network was trained with.
 
         Returns:
             Logarithms of heat (N, Z, Y, X), up to a constant, and logits of presence (N,).
         """
         heat = self.evidence(windows, landmarks)
-        heat = heat + self.expectation(windows.shape[2:], landmarks, offsets, doubt)
+        heat = heat + self.expectation(windows.shape[2:], landmarks, offsets)
         return heat, self.presence_logits(windows, heat, landmarks)
 
     def evidence(self, windows: Tensor, landmarks: Tensor) -> Tensor:
@@ -94,7 +90,15 @@ class RefineNetwork(nn.Module):
     def expectation(
         self, shape: torch.Size, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
     ) -> Tensor:
-        """Logarithm of a Gaussian around where each landmark is expected, (N, Z, Y, X)."""
+        """Logarithm of a Gaussian around where each landmark is expected, (N, Z, Y, X).
+
+        Args:
+            shape: Z, Y, X of the windows.
+            landmarks: (N,) rows.
+            offsets: (N, 3) where each landmark is expected, cells x, y, z from the window's middle.
+            doubt: how far the expectation itself is off, cells along one axis (standard deviation), beyond
+                what the network was trained with.
+        """
         along = []
         for axis, count in enumerate(reversed(shape)):
             cells = torch.arange(count, device=offsets.device) - (count - 1) / 2

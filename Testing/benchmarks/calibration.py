@@ -1,4 +1,4 @@
-"""Whether radii and presence hold on cases that they were not calibrated on.
+"""Whether radii and presence hold on cases that they were not calibrated on, and how far off they are.
 
     python Testing/benchmarks/calibration.py RUN
 
@@ -49,11 +49,11 @@ def report(title: str, table: pd.DataFrame) -> None:
     print(f"{title}: {whole['held'].mean():.1%} within radii of {whole['radius'].mean():.2f} mm on average")
     for what, part in (("whole", table[table["cut"] == 0]), ("cut", table[table["cut"] > 0])):
         right = (part["said"] == part["present"]).mean()
-        both = (part["said"] & part["present"]).sum()
-        f1 = 2 * both / (part["said"].sum() + part["present"].sum())
+        found = part[part["said"] & part["present"]]
+        f1 = 2 * len(found) / (part["said"].sum() + part["present"].sum())
         print(
             f"  presence, {what} scans: accuracy {right:.1%}, F1 {f1:.1%}, {(~part['present']).sum()} of "
-            f"{len(part)} absent"
+            f"{len(part)} absent; {len(found)} found, off by {found['error_mm'].mean():.3f} mm on average"
         )
 
 
