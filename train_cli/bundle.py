@@ -52,7 +52,7 @@ def show(
         "software": model.software,
     }
     console.result({**facts, "names": list(model.table.names)})
-    console.table(("", ""), [(key, str(value)) for key, value in facts.items()])
+    console.table(("", ""), list(facts.items()))
     rows = [(item.label, item.name, item.pair, item.group, item.definition) for item in model.table.landmarks]
     console.table(("label", "name", "pair", "group", "definition"), rows)
 

@@ -30,7 +30,7 @@ _BETWEEN_LINES = 30.0
 
 
 class Advance(Protocol):
-    """Moves a progress bar."""
+    """Moves a progress bar; what is done at the first call was done before, and says nothing of the speed."""
 
     def __call__(self, done: int, total: int, name: str = "", /) -> None:
         """Say how many items of how many are done, and the name of the last."""
@@ -89,9 +89,11 @@ class Console:
             yield _Lines(self._errors, what)
             return
         with self._bar() as bar:
-            task = bar.add_task(what, total=None)
+            task = bar.add_task(what, start=False, total=None)
 
             def advance(done: int, total: int, name: str = "", /) -> None:
+                if not bar.tasks[0].started:
+                    bar.reset(task, completed=done)
                 bar.update(task, completed=done, total=total, description=f"{what} {name}".strip())
 
             yield advance
@@ -119,15 +121,19 @@ class _Lines:
 
     def __init__(self, console: RichConsole, what: str) -> None:
         self._console, self._what = console, what
-        self._start = self._said = time.monotonic()
+        self._before: int | None = None
+        self._start = self._said = 0.0
 
     def __call__(self, done: int, total: int, name: str = "", /) -> None:
         now = time.monotonic()
+        if self._before is None:
+            self._before, self._start, self._said = done, now, now
         ends = done >= total and now - self._start >= _BETWEEN_LINES
         if now - self._said < _BETWEEN_LINES and not ends:
             return
         self._said = now
-        left = timedelta(seconds=round((now - self._start) * (total - done) / done)) if done else "?"
+        here = done - self._before
+        left = timedelta(seconds=round((now - self._start) * (total - done) / here)) if here else "?"
         text = f"{self._what} {name}".strip()
         self._console.print(Text(f"{text}: {done} of {total}, left {left}"), soft_wrap=True)
 

@@ -21,6 +21,8 @@ class TrainingBar(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             title = getattr(pl_module, "title", "Training")
+            if trainer.current_epoch:
+                self._console.say(f"{title}: goes on from the end of epoch {trainer.current_epoch}.")
             self._advance = self._stack.enter_context(self._console.progress(title))
             self._show(trainer)
 

@@ -145,10 +145,13 @@ def _processes() -> tuple[int, int]:
 
 @contextmanager
 def _stoppable(trainer: L.Trainer) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM through: Lightning would end the program as if it had failed."""
+    """Let Ctrl-C and SIGTERM through: Lightning would end the program as if it had failed.
+
+    A worker that the signal reaches while it starts dies of it, which is a RuntimeError here.
+    """
     try:
         yield
-    except SystemExit as stop:
+    except (SystemExit, RuntimeError) as stop:
         if trainer.interrupted or trainer.received_sigterm:
             raise KeyboardInterrupt from stop
         raise

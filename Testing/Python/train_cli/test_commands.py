@@ -386,7 +386,7 @@ def test_where_there_is_no_terminal_progress_is_told_in_lines(
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     with console.Console().progress("Training") as advance:
-        for done in range(1, 5):
+        for done in range(5):
             advance(done, 4, f"epoch {done}")
     assert capsys.readouterr().err.splitlines() == [
         "Training epoch 2: 2 of 4, left 0:00:40",
@@ -395,6 +395,19 @@ def test_where_there_is_no_terminal_progress_is_told_in_lines(
     with console.Console(quiet=True).progress("Training") as advance:
         advance(4, 4)
     assert capsys.readouterr().err == ""
+
+
+def test_the_time_left_does_not_count_what_was_done_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train_cli import console
+
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.Console().progress("Training") as advance:
+        for done in (1000, 1001, 1002):
+            advance(done, 1010)
+    assert capsys.readouterr().err == "Training: 1002 of 1010, left 0:02:40\n"
 
 
 def test_groups_that_match_nothing_are_told(run: Run, data_set: Path, tmp_path: Path) -> None:

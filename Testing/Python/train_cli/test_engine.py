@@ -139,25 +139,38 @@ def test_train_goes_on_where_it_ended_and_refuses_another_configuration(run: Run
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
-def test_a_training_that_is_stopped_says_how_to_go_on(trained: Path, stop: str) -> None:
+def test_a_training_that_is_stopped_says_how_to_go_on_and_goes_on(trained: Path, stop: str) -> None:
     """A signal to the whole job, as a terminal and a cluster send it."""
     settings = [*SMALL[:4], "--set", "training.epochs=5000", "--set", "training.steps_per_epoch=1"]
     command = ["train", trained / "config.yaml", "--output", trained / "stopped", *settings]
-    job = subprocess.Popen(
-        [sys.executable, "-m", "train_cli", *map(str, command), "--set", "training.workers=1"],
+    job = _start([*command, "--set", "training.workers=1"])
+    last = trained / "stopped" / "checkpoints" / "last.ckpt"
+    while not last.is_file() and job.poll() is None:
+        time.sleep(0.05)
+    assert _stop(job, stop) == "Stopped. The same command goes on from the end of the last epoch."
+    job = _start([*command, "--set", "training.workers=1"])
+    assert job.stdout is not None
+    assert "Training: goes on from the end of epoch " in job.stdout.readline()
+    _stop(job, stop)
+
+
+def _start(command: Sequence[object]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "train_cli", *map(str, command)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
     )
-    last = trained / "stopped" / "checkpoints" / "last.ckpt"
-    while not last.is_file() and job.poll() is None:
-        time.sleep(0.05)
-    os.killpg(job.pid, getattr(signal, stop))
+
+
+def _stop(job: subprocess.Popen[str], how: str) -> str:
+    """The last line that a job says when a signal stops it."""
+    os.killpg(job.pid, getattr(signal, how))
     _, said = job.communicate(timeout=120)
     assert job.returncode == 130 and "Traceback" not in said, said
-    assert said.splitlines()[-1] == "Stopped. The same command goes on from the end of the last epoch."
+    return said.splitlines()[-1]
 
 
 def test_the_default_engine_trains_two_networks_into_one_bundle(
