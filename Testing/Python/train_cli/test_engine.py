@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on_and_goes_on(trained: Path,
 
 
 def _start(command: Sequence[object]) -> subprocess.Popen[str]:
+    """A job that heeds Ctrl-C, even where the tests run in a shell's background, which does not."""
     return subprocess.Popen(
         [sys.executable, "-m", "train_cli", *map(str, command)],
         cwd=ROOT,
@@ -162,6 +164,7 @@ def _start(command: Sequence[object]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
