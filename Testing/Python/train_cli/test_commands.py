@@ -378,36 +378,30 @@ def test_the_commands_agree_on_a_data_set_of_masks_only(run: Run, data_set: Path
     assert run("check", tmp_path / "splits/train.csv", tmp_path / "splits/test.csv").code == 0
 
 
+@pytest.mark.parametrize(
+    ("steps", "total", "lines"),
+    [
+        (range(5), 4, ["Training step 2: 2 of 4, left 0:00:40", "Training step 4: 4 of 4, left 0:00:00"]),
+        (range(1000, 1003), 1010, ["Training step 1002: 1002 of 1010, left 0:02:40"]),
+    ],
+    ids=["from the start", "what was done before says nothing of the speed"],
+)
 def test_where_there_is_no_terminal_progress_is_told_in_lines(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    steps: range,
+    total: int,
+    lines: list[str],
 ) -> None:
     from train_cli import console
 
     clock = iter(range(0, 10_000, 20))
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    with console.Console().progress("Training") as advance:
-        for done in range(5):
-            advance(done, 4, f"epoch {done}")
-    assert capsys.readouterr().err.splitlines() == [
-        "Training epoch 2: 2 of 4, left 0:00:40",
-        "Training epoch 4: 4 of 4, left 0:00:00",
-    ]
-    with console.Console(quiet=True).progress("Training") as advance:
-        advance(4, 4)
-    assert capsys.readouterr().err == ""
-
-
-def test_the_time_left_does_not_count_what_was_done_before(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from train_cli import console
-
-    clock = iter(range(0, 10_000, 20))
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    with console.Console().progress("Training") as advance:
-        for done in (1000, 1001, 1002):
-            advance(done, 1010)
-    assert capsys.readouterr().err == "Training: 1002 of 1010, left 0:02:40\n"
+    for quiet, told in ((False, lines), (True, [])):
+        with console.Console(quiet=quiet).progress("Training") as advance:
+            for done in steps:
+                advance(done, total, f"step {done}")
+        assert capsys.readouterr().err.splitlines() == told
 
 
 def test_groups_that_match_nothing_are_told(run: Run, data_set: Path, tmp_path: Path) -> None:
