@@ -81,6 +81,8 @@ def run(
     if len(failed) < len(outcomes):
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
     _doubt(outcomes, console)
+    if detector.bundle.calibration is not None:
+        _tell_missing_radii(outcomes, console)
     if failed:
         raise typer.Exit(2)
 
@@ -131,6 +133,20 @@ def _doubt(outcomes: list[CaseOutcome], console: Console) -> None:
             f"Only {found} of {len(statuses)} landmarks were found: are these scans of what "
             "the model was trained on (lying as those were, for the engine dense), and was it trained "
             "long enough?"
+        )
+
+
+def _tell_missing_radii(outcomes: list[CaseOutcome], console: Console) -> None:
+    """Say it where a calibrated model does not know how far off its landmarks may be."""
+    from LandmarkDetectionLib.detection.results import lack_radii
+
+    coarse = [
+        outcome.case for outcome in outcomes if outcome.result and lack_radii(outcome.result.detections)
+    ]
+    if coarse and not console.quiet:
+        console.warn(
+            f"No error radii in {', '.join(coarse)}: the voxels are much larger than those of the scans "
+            "that the model was calibrated on."
         )
 
 

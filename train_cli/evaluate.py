@@ -100,4 +100,6 @@ def _show(evaluation: Evaluation, console: Console) -> None:
         ("missed", f"{metrics['missed']} of {metrics['n_points']}"),
         ("found where absent", f"{presence['fp']} of {presence['fp'] + presence['tn']}"),
     ]
+    if metrics["n_failed"]:
+        rows.append(("cases without detections", f"{metrics['n_failed']}, missed in all landmarks"))
     console.table((f"{metrics['n_cases']} cases, {metrics['n_landmarks']} landmarks", ""), rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.canonical import to_grid
 from LandmarkDetectionLib.data.errors import InputError
@@ -29,6 +30,18 @@ class Preparation:
     def __post_init__(self) -> None:
         if not self.spacing > 0:
             raise ValueError(f"the spacing {self.spacing} must be positive")
+
+    def resolution_of(self, spacing: NDArray[np.float64], coarseness: float = 1.0) -> float:
+        """How coarsely a scan shows what is in it, mm: the root mean square of its voxels' edges.
+
+        Errors add up so over the axes. Edges below those of the grid's voxels show no more than these.
+
+        Args:
+            spacing: (3,) edges of the scan's voxels, mm.
+            coarseness: of the grid, where the scan is seen on a coarser one.
+        """
+        edges = np.maximum(spacing, coarseness * self.spacing)
+        return float(np.sqrt(np.mean(edges**2)))
 
     def __call__(self, volume: Volume) -> Volume:
         """The volume in canonical orientation with cubic voxels and float32 values within -1 .. 1.

@@ -57,6 +57,26 @@ class Volume:
         )
         return Volume(self.voxels[tuple(step)], shifted)
 
+    def averaged(self, counts: tuple[int, int, int]) -> Volume:
+        """The means of blocks of `counts` voxels along x, y, z, as a coarser scanner sees it.
+
+        What is left over at the far ends is cut off.
+
+        Raises:
+            ValueError: if there are fewer voxels along an axis.
+        """
+        frame, block = self.frame, np.array(counts)
+        size = np.array(frame.size) // block
+        x, y, z = size * block
+        parted = self.voxels[:z, :y, :x].reshape(np.column_stack([size, block])[::-1].ravel())
+        coarser = Frame(
+            size=size,
+            spacing=frame.spacing * block,
+            origin=frame.index_to_world((block - 1) / 2),
+            direction=frame.direction,
+        )
+        return Volume(parted.mean(axis=(1, 3, 5), dtype=np.float32), coarser)
+
 
 def read_volume(path: Path) -> Volume:
     """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, or a folder with one DICOM series.

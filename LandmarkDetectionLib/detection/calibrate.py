@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.model.bundle import Calibration
+from LandmarkDetectionLib.model.bundle import Radii
 
 Array = NDArray[np.float64]
 
@@ -35,42 +35,43 @@ def conformal_radius(errors: Array, coverage: float) -> float:
     return float(np.sort(errors)[rank - 1])
 
 
-def calibrate(
+def fit_radii(
     names: Sequence[str],
     errors: Array,
     *,
     spreads: Array | None = None,
-    presence: tuple[float, float] | None = None,
+    resolution: float,
     coverage: float = 0.9,
-) -> Calibration | None:
+) -> Radii | None:
     """Radii from validation errors: one per landmark where it has enough cases, and one for all together.
 
     Args:
         names: K landmarks.
         errors: (cases, K) distances, mm; NaN where a landmark was missed or is absent.
         spreads: (cases, K) of the evidence for each, mm, where the engine tells them.
-        presence: from `fit_presence`.
+        resolution: of the scans, mm.
         coverage: the share of truths a radius shall hold.
 
     Returns:
         None where there are too few errors for the coverage.
     """
-    pooled, own = _radii(names, errors, coverage)
+    pooled, own = _quantiles(names, errors, coverage)
     if not np.isfinite(pooled):
         return None
-    in_spreads, own_in_spreads = (None, {}) if spreads is None else _radii(names, errors / spreads, coverage)
-    return Calibration(
-        coverage=coverage,
-        radius_mm=pooled,
-        landmark_radius_mm=own,
+    per_spread, own_per_spread = (
+        (None, {}) if spreads is None else _quantiles(names, errors / spreads, coverage)
+    )
+    return Radii(
+        resolution=resolution,
         points=int(np.isfinite(errors).sum()),
-        radius_per_spread=in_spreads,
-        landmark_radius_per_spread=own_in_spreads,
-        presence=presence,
+        pooled_mm=pooled,
+        landmarks_mm=own,
+        pooled_per_spread=per_spread,
+        landmarks_per_spread=own_per_spread,
     )
 
 
-def _radii(names: Sequence[str], errors: Array, coverage: float) -> tuple[float, dict[str, float]]:
+def _quantiles(names: Sequence[str], errors: Array, coverage: float) -> tuple[float, dict[str, float]]:
     """The radius of all errors, and of each landmark that has enough."""
     own = {
         name: conformal_radius(column[np.isfinite(column)], coverage)
@@ -108,17 +109,17 @@ def fit_presence(logits: Array, present: NDArray[np.bool_]) -> tuple[float, floa
 
 
 def calibrated_presence(
-    logits: Array, calibration: Calibration | None, misfits: Array | None = None
+    logits: Array, presence: tuple[float, float] | None, misfits: Array | None = None
 ) -> Array:
     """Probabilities that landmarks are there.
 
     Args:
         logits: (K,) the engine's.
-        calibration: of the logits; None takes them as they are.
+        presence: from `fit_presence`; None takes the logits as they are.
         misfits: (K,) how far each lies from where the shape of the others puts it, in standard deviations;
             NaN where nobody knows. Beyond three, it counts against a landmark as it does under Student's t.
     """
-    slope, intercept = (calibration and calibration.presence) or (1.0, 0.0)
+    slope, intercept = presence or (1.0, 0.0)
     against = 0.0 if misfits is None else _surprise(np.fmax(misfits, _USUAL)) - _surprise(_USUAL)
     return sigmoid(slope * logits + intercept - against)
 

@@ -92,8 +92,10 @@ class DenseDetector:
             device=self.device,
             progress=progress,
         )
+        resolution = self.bundle.preparation.resolution_of(volume.frame.spacing)
         return tuple(
-            self._judge(name, peak) for name, peak in zip(self.bundle.table.names, peaks, strict=True)
+            self._judge(name, peak, resolution)
+            for name, peak in zip(self.bundle.table.names, peaks, strict=True)
         )
 
     def in_smaller_pieces(self) -> DenseDetector | None:
@@ -105,7 +107,7 @@ class DenseDetector:
         smaller.settings = replace(self.settings, window=(x, y, z))
         return smaller
 
-    def _judge(self, name: str, peak: Peak) -> Detection:
+    def _judge(self, name: str, peak: Peak, resolution: float) -> Detection:
         if peak.probability < self.settings.uncertain:
             return Detection.missing(name, peak.probability)
         calibration = self.bundle.calibration
@@ -114,5 +116,5 @@ class DenseDetector:
             position=peak.position,
             status="found" if peak.probability >= self.settings.threshold else "uncertain",
             confidence=min(peak.probability, 1.0),
-            radius_mm=calibration.radius_of(name) if calibration else math.nan,
+            radius_mm=calibration.radius_of(name, resolution) if calibration else math.nan,
         )

@@ -307,11 +307,13 @@ def judge(
 ) -> tuple[Detection, ...]:
     """What is said of each landmark: is it there, where, and how far from the truth at most."""
     calibration = bundle.calibration
+    presence = calibration.presence if calibration else None
+    resolution = bundle.preparation.resolution_of(frame.spacing)
     inside = frame.contains(np.nan_to_num(refined.positions))
-    probabilities = calibrated_presence(refined.presences, calibration)
+    probabilities = calibrated_presence(refined.presences, presence)
     there = inside & (probabilities >= settings.uncertain)
     misfits = bundle.shape.misfits(np.where(there[:, None], refined.positions, np.nan))
-    probabilities = calibrated_presence(refined.presences, calibration, misfits)
+    probabilities = calibrated_presence(refined.presences, presence, misfits)
     detections = []
     for row, name in enumerate(bundle.table.names):
         probability = float(probabilities[row]) if inside[row] else 0.0
@@ -319,7 +321,7 @@ def judge(
             detections.append(Detection.missing(name, np.nan_to_num(probability)))
             continue
         status: Status = "found" if probability >= settings.found else "uncertain"
-        radius = calibration.radius_of(name, refined.spreads[row]) if calibration else np.nan
+        radius = calibration.radius_of(name, resolution, refined.spreads[row]) if calibration else np.nan
         detections.append(Detection(name, refined.positions[row], status, probability, radius))
     return tuple(detections)
 

@@ -44,7 +44,7 @@ class Detection:
         status: found; uncertain, which has a position too; or absent.
         confidence: 0 to 1, the engine's probability that the landmark is in the scan.
         radius_mm: the detector's own estimate of its error, mm; NaN where it has none (the landmark is
-            absent, or the engine is not calibrated).
+            absent, the engine is not calibrated, or not for scans as coarse as this one).
     """
 
     name: str
@@ -77,6 +77,12 @@ class Detection:
     def present(self) -> bool:
         """Whether the detector gives a position."""
         return self.status != "absent"
+
+
+def lack_radii(detections: Iterable[Detection]) -> bool:
+    """Whether landmarks have positions, and none of them an error radius."""
+    radii = [detection.radius_mm for detection in detections if detection.present]
+    return bool(radii) and all(math.isnan(radius) for radius in radii)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,47 +27,84 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "LandmarkDetection bundle"
-VERSION = 1
+VERSION = 2
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+_AS_COARSE = 1.1
+"""Scans that are so many times as coarse count as no coarser."""
+
+
+@dataclass(frozen=True)
+class Radii:
+    """What held the truth in a share of the validation points (split conformal prediction).
+
+    An engine that tells how spread the evidence for a landmark is has radii in proportion to that.
+
+    Attributes:
+        resolution: of the scans, mm: the root mean square of their voxels' edges.
+        points: the number of validation points.
+        pooled_mm: the radius of all landmarks together.
+        landmarks_mm: the radius of each landmark that has enough validation points of its own.
+        pooled_per_spread: the radius of all landmarks together, in spreads; None where none are told.
+        landmarks_per_spread: the same of each landmark that has enough validation points.
+    """
+
+    resolution: float
+    points: int
+    pooled_mm: float
+    landmarks_mm: dict[str, float]
+    pooled_per_spread: float | None = None
+    landmarks_per_spread: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pooled = [] if self.pooled_per_spread is None else [self.pooled_per_spread]
+        lengths = [self.pooled_mm, *self.landmarks_mm.values(), *pooled, *self.landmarks_per_spread.values()]
+        if not all(0 <= length < math.inf for length in lengths):
+            raise ValueError("a radius of the calibration is not a length")
+        if not 0 < self.resolution < math.inf:
+            raise ValueError(f"the resolution {self.resolution} of the calibration is not a length")
+
+    def of(self, name: str, spread: float) -> float:
+        """The radius of a landmark, mm."""
+        if self.pooled_per_spread is None:
+            return self.landmarks_mm.get(name, self.pooled_mm)
+        return self.landmarks_per_spread.get(name, self.pooled_per_spread) * spread
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What validation has shown of an engine's own estimates.
 
-    The radii held the truth in a share of the validation points (split conformal prediction). An engine that
-    tells how spread the evidence for a landmark is has radii in proportion to that.
-
     Attributes:
-        coverage: the share, e.g. 0.9.
-        radius_mm: the radius of all landmarks together.
-        landmark_radius_mm: the radius of each landmark that has enough validation points of its own.
-        points: the number of validation points.
-        radius_per_spread: the radius of all landmarks together, in spreads; None where none are told.
-        landmark_radius_per_spread: the same of each landmark that has enough validation points.
+        coverage: the share of truths that a radius holds, e.g. 0.9.
+        radii: for scans like those of the validation first, then for coarser ones.
         presence: slope and intercept of the logit of the probability that a landmark is there, over the
             engine's own logit (Platt, 1999); None where it has none.
     """
 
     coverage: float
-    radius_mm: float
-    landmark_radius_mm: dict[str, float]
-    points: int
-    radius_per_spread: float | None = None
-    landmark_radius_per_spread: dict[str, float] = field(default_factory=dict)
+    radii: tuple[Radii, ...]
     presence: tuple[float, float] | None = None
 
-    def radius_of(self, name: str, spread: float = math.nan) -> float:
-        """The radius of a landmark, mm.
+    def __post_init__(self) -> None:
+        resolutions = [radii.resolution for radii in self.radii]
+        if not resolutions or sorted(set(resolutions)) != resolutions:
+            raise ValueError("the calibration needs radii for one resolution or several, the finest first")
+
+    def radius_of(self, name: str, resolution: float, spread: float = math.nan) -> float:
+        """The radius of a landmark, mm; NaN in a scan that is coarser than those of the validation.
 
         Args:
             name: of the landmark.
-            spread: of the evidence for it, mm, where the engine tells it.
+            resolution: of the scan, mm. Between those of the validation the radius is interpolated; a coarser
+                scan never has the smaller one.
+            spread: of the evidence for the landmark, mm, where the engine tells it.
         """
-        if self.radius_per_spread is None:
-            return self.landmark_radius_mm.get(name, self.radius_mm)
-        return self.landmark_radius_per_spread.get(name, self.radius_per_spread) * spread
+        known = np.array([radii.resolution for radii in self.radii])
+        if resolution > known[-1] * _AS_COARSE:
+            return math.nan
+        told = np.maximum.accumulate([radii.of(name, spread) for radii in self.radii])
+        return float(np.interp(np.log(resolution), np.log(known), told))
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +354,27 @@ def _shape_from(content: dict[str, Any], landmarks: int) -> ShapeModel:
     return shape
 
 
+def _calibration_from(content: dict[str, Any]) -> Calibration:
+    presence = None
+    if content["presence"] is not None:
+        slope, intercept = content["presence"]
+        presence = float(slope), float(intercept)
+    radii = tuple(_radii_from(row) for row in content["radii"])
+    return Calibration(float(content["coverage"]), radii, presence)
+
+
+def _radii_from(row: dict[str, Any]) -> Radii:
+    per_spread = row["pooled_per_spread"]
+    return Radii(
+        resolution=float(row["resolution"]),
+        points=int(row["points"]),
+        pooled_mm=float(row["pooled_mm"]),
+        landmarks_mm={name: float(radius) for name, radius in row["landmarks_mm"].items()},
+        pooled_per_spread=None if per_spread is None else float(per_spread),
+        landmarks_per_spread={name: float(radius) for name, radius in row["landmarks_per_spread"].items()},
+    )
+
+
 def _from_json(content: dict[str, Any]) -> Bundle:
     table = LandmarkTable(tuple(Landmark(**row) for row in content["landmarks"]))
     preparation = content["preparation"]
@@ -331,7 +389,7 @@ def _from_json(content: dict[str, Any]) -> Bundle:
         network=dict(content["network"]),
         detection=dict(content["detection"]),
         shape=_shape_from(content, len(table)),
-        calibration=Calibration(**calibration) if calibration else None,
+        calibration=None if calibration is None else _calibration_from(calibration),
         training_data=dict(content["training_data"]),
         metrics=dict(content["metrics"]),
         licence=str(content["licence"]),

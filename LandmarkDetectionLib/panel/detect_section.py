@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.detection.results import lack_radii
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.panel.labels import rest, say, show_progress
 from LandmarkDetectionLib.panel.model_list import ModelEntry, ModelList, describe_model
@@ -30,7 +31,12 @@ from LandmarkDetectionLib.scene.markups import (
 from LandmarkDetectionLib.worker.protocol import Failure, Notice, Progress, Result
 from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
-_STAGES = {"prepare": _("Preparing the scan"), "detect": _("Looking for landmarks")}
+_STAGES = {
+    "prepare": _("Preparing the scan"),
+    "locate": _("Looking for the anatomy"),
+    "refine": _("Looking at each landmark"),
+    "detect": _("Looking for landmarks"),
+}
 
 _FEW_FOUND = 1 / 3
 _MOST_NAMES = 5
@@ -184,7 +190,10 @@ class DetectSection:
         update_visibility(
             markups, least_confidence=parameters.leastConfidence, show_uncertain=parameters.showUncertain
         )
-        return _describe(result, kept, self._device_names)
+        text = _describe(result, kept, self._device_names)
+        if target.bundle.calibration and lack_radii(result.detections):
+            text += " " + _("No error radii: the scan is too coarse for the model to tell how far off it is.")
+        return text
 
     # What a person does
 

@@ -35,6 +35,7 @@ class PreparedCase:
         group: cases that belong together (one patient, one family); '' if it stands alone.
         voxels_path: `.npy` file of normalised voxels, float16 [z, y, x].
         frame: of the voxels, in canonical orientation.
+        scanned: (3,) edges of the voxels that the scan came with, mm.
         positions: (K, 3) world LPS mm in the order of the landmark table; NaN where absent, outside the scan,
             or unknown.
         known: (K,) whether the annotation speaks of the landmark, be it present or absent.
@@ -44,6 +45,7 @@ class PreparedCase:
     group: str
     voxels_path: Path
     frame: Frame
+    scanned: NDArray[np.float64]
     positions: NDArray[np.float64]
     known: NDArray[np.bool_]
 
@@ -132,11 +134,13 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
     key = _key(preparation, content_digest(case.image_path))
     voxels_path, frame_path = _paths(cache, key)
     if not _is_whole(voxels_path, frame_path):
-        volume = preparation(read_volume(case.image_path))
+        scan = read_volume(case.image_path)
+        volume = preparation(scan)
         with replacing(voxels_path) as temporary, temporary.open("wb") as stream:
             np.save(stream, volume.voxels.astype(np.float16))
-        write_text(frame_path, json.dumps(volume.frame.as_numbers()))
-    frame = Frame(**json.loads(frame_path.read_text(encoding="utf-8")))
+        content = {"frame": volume.frame.as_numbers(), "scanned": scan.frame.spacing.tolist()}
+        write_text(frame_path, json.dumps(content))
+    frame, _ = _read_frame(frame_path)
     positions = landmarks.positions_of(table.names)
     positions[~frame.contains(positions)] = np.nan
     return {
@@ -200,12 +204,19 @@ def _paths(cache: Path, key: str) -> tuple[Path, Path]:
 
 
 def _is_whole(voxels_path: Path, frame_path: Path) -> bool:
-    """Whether both files are there, and the voxels were not cut short on their way to this machine."""
+    """Whether both files are there, and neither was cut short on its way to this machine."""
     try:
         np.load(voxels_path, mmap_mode="r")
-    except (OSError, EOFError, ValueError):
+        _read_frame(frame_path)
+    except (OSError, EOFError, ValueError, KeyError):
         return False
-    return frame_path.is_file()
+    return True
+
+
+def _read_frame(path: Path) -> tuple[Frame, NDArray[np.float64]]:
+    """The frame of a scan's prepared voxels, and the spacing that it was scanned with."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Frame(**content["frame"]), np.array(content["scanned"], dtype=np.float64)
 
 
 def _sources(case: Case) -> list[Path]:
@@ -218,11 +229,13 @@ def _from_rows(rows: list[dict[str, Any]], cache: Path) -> tuple[PreparedCase, .
 
 def _from_row(row: dict[str, Any], cache: Path) -> PreparedCase:
     voxels_path, frame_path = _paths(cache, row["key"])
+    frame, scanned = _read_frame(frame_path)
     return PreparedCase(
         name=row["name"],
         group=row["group"],
         voxels_path=voxels_path,
-        frame=Frame(**json.loads(frame_path.read_text(encoding="utf-8"))),
+        frame=frame,
+        scanned=scanned,
         positions=np.array(row["positions"], dtype=np.float64),
         known=np.array(row["known"], dtype=np.bool_),
     )

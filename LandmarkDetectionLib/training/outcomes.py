@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.detection.calibrate import calibrate, fit_presence
-from LandmarkDetectionLib.model.bundle import Calibration
+from LandmarkDetectionLib.detection.calibrate import calibrated_presence, fit_presence, fit_radii
+from LandmarkDetectionLib.model.bundle import Calibration, Radii
 from LandmarkDetectionLib.training.checkpoints import measured
 
 Array = NDArray[np.float64]
@@ -30,7 +30,9 @@ class Outcome:
         inside: (K,) whether they lie in the scan.
         spreads: (K,) mm, of the evidence; NaN where the engine does not tell.
         presences: (K,) logits; NaN where the engine does not tell.
-        cut: 0 for the scan as it is, otherwise the number of the cut.
+        resolution: of the scan as it was seen, mm, as `Preparation.resolution_of` has it.
+        cut: 0 for the whole scan, otherwise the number of the cut.
+        coarseness: 1 for the scan as it is, otherwise that of a coarser look.
     """
 
     case: str
@@ -40,7 +42,9 @@ class Outcome:
     inside: NDArray[np.bool_]
     spreads: Array
     presences: Array
+    resolution: float
     cut: int = 0
+    coarseness: int = 1
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -59,7 +63,7 @@ def tabulate(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         name: []
         for name in (
-            *("case", "cut", "landmark", "present", "inside"),
+            *("case", "cut", "coarseness", "resolution_mm", "landmark", "present", "inside"),
             *("error_mm", "spread_mm", "presence_logit"),
         )
     }
@@ -67,6 +71,8 @@ def tabulate(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
         rows = np.flatnonzero(outcome.known).tolist()
         columns["case"] += [outcome.case] * len(rows)
         columns["cut"] += [outcome.cut] * len(rows)
+        columns["coarseness"] += [outcome.coarseness] * len(rows)
+        columns["resolution_mm"] += [outcome.resolution] * len(rows)
         columns["landmark"] += [names[row] for row in rows]
         columns["present"] += outcome.present[rows].tolist()
         columns["inside"] += outcome.inside[rows].tolist()
@@ -78,29 +84,65 @@ def tabulate(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
 
 def read_outcomes(path: Path) -> pd.DataFrame:
     """A table of `tabulate` from its CSV file; names stay texts, whatever they look like."""
-    numbers = ("error_mm", "spread_mm", "presence_logit")
-    kinds: dict[str, Any] = {"case": str, "landmark": str, "cut": int, "present": bool, "inside": bool}
-    kinds |= dict.fromkeys(numbers, float)
+    numbers = ("resolution_mm", "error_mm", "spread_mm", "presence_logit")
+    kinds: dict[str, Any] = {"case": str, "landmark": str, "present": bool, "inside": bool}
+    kinds |= dict.fromkeys(("cut", "coarseness"), int) | dict.fromkeys(numbers, float)
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={name: [""] for name in numbers})
 
 
-def calibration_of(table: pd.DataFrame, names: Sequence[str]) -> Calibration | None:
-    """Radii from the scans as they are, presence from the cut ones too; None where there are too few.
+def calibration_of(
+    table: pd.DataFrame, names: Sequence[str], uncertain: float, coverage: float = 0.9
+) -> Calibration | None:
+    """Radii from the whole scans, presence from the cut ones too; None where there are too few.
 
     Args:
         table: of `tabulate`.
         names: the landmarks.
+        uncertain: probability of being there from which an engine that tells it gives a position.
+        coverage: the share of truths a radius shall hold.
     """
-    errors, spreads = (_by_case(table, column, names) for column in ("error_mm", "spread_mm"))
-    judged = table[table["inside"] & np.isfinite(table["presence_logit"])]
-    return calibrate(
+    presence = _presence_of(table[table["coarseness"] == 1])
+    given = table[table["present"] & is_given(table, presence, uncertain)]
+    whole = given[given["cut"] == 0]
+    as_it_is = _radii_of(whole[whole["coarseness"] == 1], names, coverage)
+    if as_it_is is None:
+        return None
+    radii = [as_it_is]
+    for coarseness in sorted(set(whole["coarseness"]) - {1}):
+        coarser = _radii_of(whole[whole["coarseness"] == coarseness], names, coverage)
+        if coarser is not None and coarser.resolution > radii[-1].resolution:
+            radii.append(coarser)
+    return Calibration(coverage, tuple(radii), presence)
+
+
+def _radii_of(table: pd.DataFrame, names: Sequence[str], coverage: float) -> Radii | None:
+    """From what was given a position at one coarseness."""
+    spreads = _by_case(table, "spread_mm", names)
+    return fit_radii(
         names,
-        np.where(np.isfinite(errors), errors, np.nan),
+        _by_case(table, "error_mm", names),
         spreads=spreads if np.isfinite(spreads).any() else None,
-        presence=fit_presence(
-            judged["presence_logit"].to_numpy(np.float64), judged["present"].to_numpy(np.bool_)
-        ),
+        coverage=coverage,
+        resolution=float(table["resolution_mm"].median()),
     )
+
+
+def is_given(
+    table: pd.DataFrame, presence: tuple[float, float] | None, uncertain: float
+) -> NDArray[np.bool_]:
+    """Of each row of a table of `tabulate`, whether the landmark would be given a position.
+
+    Where the engine does not tell whether it is there, what was found is.
+    """
+    logits = table["presence_logit"].to_numpy(np.float64)
+    there = np.isnan(logits) | (calibrated_presence(logits, presence) >= uncertain)
+    given: NDArray[np.bool_] = there & table["inside"].to_numpy(np.bool_)
+    return given
+
+
+def _presence_of(table: pd.DataFrame) -> tuple[float, float] | None:
+    judged = table[table["inside"] & np.isfinite(table["presence_logit"])]
+    return fit_presence(judged["presence_logit"].to_numpy(np.float64), judged["present"].to_numpy(np.bool_))
 
 
 def figures_of(table: pd.DataFrame, names: Sequence[str], cap: float) -> dict[str, float | None]:
@@ -111,11 +153,11 @@ def figures_of(table: pd.DataFrame, names: Sequence[str], cap: float) -> dict[st
         names: the landmarks.
         cap: the largest error that counts in the score, mm.
     """
-    return measured(_by_case(table, "error_mm", names), cap) if len(table) else {}
+    as_it_is = table[(table["cut"] == 0) & (table["coarseness"] == 1)]
+    return measured(_by_case(as_it_is, "error_mm", names), cap) if len(as_it_is) else {}
 
 
 def _by_case(table: pd.DataFrame, column: str, names: Sequence[str]) -> Array:
-    """(cases, landmarks) of the scans as they are; NaN where nothing is known."""
-    uncut = table[table["cut"] == 0]
-    values = uncut.pivot(index="case", columns="landmark", values=column).reindex(columns=list(names))
+    """(cases, landmarks) of a column; NaN where nothing is known."""
+    values = table.pivot(index="case", columns="landmark", values=column).reindex(columns=list(names))
     return values.to_numpy(np.float64)

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.model.bundle import Bundle
+from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.checkpoints import load_best
+from LandmarkDetectionLib.training.coarser import coarser_looks
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.dense.crops import CropDataset
 from LandmarkDetectionLib.training.dense.module import DenseTraining, detection_settings
@@ -45,22 +48,12 @@ class DenseEngine:
 
     def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
         module = load_best(self._module(), run).to(device)
-        nothing = np.full(len(self.data.table), np.nan)
         outcomes = []
         for case in track(self.data.validation, VALIDATING) if self.data.validation else ():
-            positions = module.positions_in(case)
-            inside = case.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
-            outcomes.append(
-                Outcome(
-                    case.name,
-                    case.positions,
-                    case.known,
-                    positions,
-                    inside,
-                    spreads=nothing,
-                    presences=nothing,
-                )
-            )
+            scan = case.whole_volume()
+            outcomes.append(self._outcome(case, module.positions_in(scan)))
+            for coarseness, (coarse,) in coarser_looks([scan], scan, self.preparation.normaliser):
+                outcomes.append(self._outcome(case, module.positions_in(coarse), coarseness))
         return tabulate(outcomes, self.data.table.names)
 
     def bundle(self, run: Path, outcomes: pd.DataFrame) -> tuple[Bundle, Mapping[str, Tensor]]:
@@ -84,7 +77,7 @@ class DenseEngine:
                 "padding": settings.padding,
             },
             shape=learn_shape(np.stack([case.positions for case in self.data.training])),
-            calibration=calibration_of(outcomes, names),
+            calibration=calibration_of(outcomes, names, settings.uncertain),
             training_data=self.data.described(),
             metrics={"validation": figures_of(outcomes, names, self.cap)},
             software=f"LandmarkDetection {__version__}",
@@ -93,3 +86,19 @@ class DenseEngine:
 
     def _module(self) -> DenseTraining:
         return DenseTraining(self.config, len(self.data.table), self.data.validation)
+
+    def _outcome(self, case: PreparedCase, positions: NDArray[np.float64], coarseness: int = 1) -> Outcome:
+        """What was found in a case; the engine tells neither spreads nor whether a landmark is there."""
+        inside = case.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
+        nothing = np.full(len(positions), np.nan)
+        return Outcome(
+            case=case.name,
+            truth=case.positions,
+            known=case.known,
+            positions=positions,
+            inside=inside,
+            spreads=nothing,
+            presences=nothing,
+            resolution=self.preparation.resolution_of(case.scanned, coarseness),
+            coarseness=coarseness,
+        )

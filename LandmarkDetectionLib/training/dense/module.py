@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.dense import DenseSettings, find_landmarks
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
@@ -46,12 +47,12 @@ class DenseTraining(AveragedTraining[VNet]):
         return loss
 
     def landmark_positions(self) -> NDArray[np.float64]:
-        return np.array([self.positions_in(case) for case in self.validation])
+        return np.array([self.positions_in(case.whole_volume()) for case in self.validation])
 
-    def positions_in(self, case: PreparedCase) -> NDArray[np.float64]:
-        """What the best network finds in a case, (landmarks, 3) world mm; NaN where nothing."""
+    def positions_in(self, volume: Volume) -> NDArray[np.float64]:
+        """What the best network finds in a prepared scan, (landmarks, 3) world mm; NaN where nothing."""
         network, settings = self.best_network.eval(), detection_settings(self.config)
-        peaks = find_landmarks(network, case.whole_volume(), settings, self.landmarks, device=self.device)
+        peaks = find_landmarks(network, volume, settings, self.landmarks, device=self.device)
         return np.array([peak.position for peak in peaks])
 
 

@@ -93,7 +93,8 @@ class LocateRefineEngine:
             refine.to(device),
             cases,
             device,
-            self.config.training.seed,
+            preparation=self.preparation,
+            seed=self.config.training.seed,
             track=track,
         )
         return tabulate(outcomes, self.table.names)
@@ -111,7 +112,7 @@ class LocateRefineEngine:
             },
             detection=self.chain.settings.as_numbers(),
             shape=self.shape,
-            calibration=calibration_of(outcomes, names),
+            calibration=calibration_of(outcomes, names, config.detection.uncertain),
             training_data=self.fine.described(),
             metrics={"validation": figures_of(outcomes, names, _CAP_VOXELS * config.image.spacing)},
             software=f"LandmarkDetection {__version__}",

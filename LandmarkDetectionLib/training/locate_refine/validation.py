@@ -1,4 +1,4 @@
-"""The whole chain on the validation cases, as they are and with their field of view cut."""
+"""The whole chain on the validation cases: as they are, with their field of view cut, and coarser."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.coarser import coarser_looks
 from LandmarkDetectionLib.training.outcomes import Outcome
 from LandmarkDetectionLib.training.tracking import VALIDATING, Track, untracked
 
@@ -29,11 +31,12 @@ def validate(
     refine: RefineNetwork,
     cases: Sequence[tuple[PreparedCase, PreparedCase]],
     device: torch.device,
-    seed: int,
     *,
+    preparation: Preparation,
+    seed: int,
     track: Track = untracked,
 ) -> list[Outcome]:
-    """Detect in every case as it is, and cut.
+    """Detect in every case as it is, cut, and coarser.
 
     Args:
         chain: what detects.
@@ -41,6 +44,7 @@ def validate(
         refine: the fine network, in evaluation mode.
         cases: each at the coarse and at its own spacing.
         device: where the networks run.
+        preparation: of the cases at their own spacing.
         seed: of the cuts.
         track: shows how far along the cases are.
     """
@@ -55,7 +59,13 @@ def validate(
             if cut and shorten is None:
                 continue
             seen = [shorten(volume) if shorten else volume for volume in volumes]
-            outcomes.append(_outcome(chain, locate, refine, fine, cut, seen[0], seen[1], device))
+            resolution = preparation.resolution_of(fine.scanned)
+            outcomes.append(_outcome(chain, locate, refine, fine, seen, device, resolution, cut=cut))
+        for coarseness, seen in coarser_looks(volumes, volumes[1], preparation.normaliser):
+            resolution = preparation.resolution_of(fine.scanned, coarseness)
+            outcomes.append(
+                _outcome(chain, locate, refine, fine, seen, device, resolution, coarseness=coarseness)
+            )
     return outcomes
 
 
@@ -64,11 +74,15 @@ def _outcome(
     locate: LocateNetwork,
     refine: RefineNetwork,
     case: PreparedCase,
-    cut: int,
-    coarse: Volume,
-    fine: Volume,
+    seen: Sequence[Volume],
     device: torch.device,
+    resolution: float,
+    *,
+    cut: int = 0,
+    coarseness: int = 1,
 ) -> Outcome:
+    """What the chain says of a case that is seen as a volume at the coarse spacing and one at the fine."""
+    coarse, fine = seen
     there = fine.frame.contains(np.nan_to_num(case.positions)) & np.isfinite(case.positions).all(axis=1)
     truth = np.where(there[:, None], case.positions, np.nan)
     nothing = np.full(len(truth), np.nan)
@@ -79,7 +93,18 @@ def _outcome(
         refined = chain.refine(refine, fine, found.pose, device)
         positions, spreads, presences = refined.positions, refined.spreads, refined.presences
     inside = fine.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
-    return Outcome(case.name, truth, case.known, positions, inside, spreads, presences, cut)
+    return Outcome(
+        case=case.name,
+        truth=truth,
+        known=case.known,
+        positions=positions,
+        inside=inside,
+        spreads=spreads,
+        presences=presences,
+        resolution=resolution,
+        cut=cut,
+        coarseness=coarseness,
+    )
 
 
 def _draw_cut(rng: np.random.Generator, case: PreparedCase) -> Callable[[Volume], Volume] | None:

@@ -316,3 +316,23 @@ def test_a_part_of_a_volume_keeps_every_voxel_where_it_was(
     np.testing.assert_allclose(
         part.frame.index_to_world(index), frame.index_to_world(moved), atol=1e-6 * np.abs(frame.extent).max()
     )
+
+
+@given(frame=FRAMES, counts=st.tuples(*[st.integers(1, 3)] * 3))
+def test_averaged_voxels_lie_in_the_middle_of_those_that_they_were_made_of(
+    frame: Frame, counts: tuple[int, int, int]
+) -> None:
+    """What rises linearly through the scan does so through the coarser one."""
+    slope = np.array([0.3, -0.2, 0.5])
+    index = np.moveaxis(np.indices(frame.shape)[::-1], 0, -1)
+    volume = Volume(index @ slope, frame)
+    if min(size // count for size, count in zip(frame.size, counts, strict=True)) < 1:
+        with pytest.raises(ValueError, match="must be positive"):
+            volume.averaged(counts)
+        return
+    coarser = volume.averaged(counts)
+    index = np.moveaxis(np.indices(coarser.frame.shape)[::-1], 0, -1)
+    places = coarser.frame.index_to_world(index.reshape(-1, 3))
+    expected = frame.world_to_index(places) @ slope
+    np.testing.assert_allclose(coarser.voxels.ravel(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(coarser.frame.spacing, frame.spacing * counts)

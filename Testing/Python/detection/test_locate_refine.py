@@ -32,7 +32,7 @@ from LandmarkDetectionLib.detection.locate_refine import (
 )
 from LandmarkDetectionLib.detection.progress import no_progress
 from LandmarkDetectionLib.detection.refine import Refined, View, look, read
-from LandmarkDetectionLib.model.bundle import Bundle, load_bundle, save_bundle
+from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Radii, load_bundle, save_bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
 
@@ -313,6 +313,22 @@ def test_an_implausible_constellation_lowers_confidence(a_bundle: Path) -> None:
     assert [detection.status for detection in ordinary] == ["found"] * len(SHAPE)
     assert strange[3].status == "absent" and strange[3].confidence < 0.1
     assert [strange[row].status for row in (0, 1, 2, 4, 5)] == ["found"] * 5
+
+
+def test_a_coarser_scan_has_wider_radii_and_in_the_end_none(a_bundle: Path) -> None:
+    """The mean square of a voxel's edges counts; the bundle's grid has 0.5 mm."""
+    calibration = Calibration(0.9, (Radii(0.5, 40, 0.5, {}, 0.5), Radii(2, 40, 2.0, {}, 1.5)))
+    bundle = replace(load_bundle(a_bundle), calibration=calibration)
+    settings = LocateRefineSettings.from_numbers(bundle.detection)
+
+    def radius(*spacing: float) -> float:
+        frame = Frame(size=(400, 400, 400), origin=[-50, -50, -50], spacing=spacing)
+        return judge(refined_at(SHAPE), frame, bundle, settings)[0].radius_mm
+
+    assert radius(0.25, 0.25, 0.25) == radius(0.5, 0.5, 0.5) == 0.5
+    assert radius(1, 1, 1) == pytest.approx(1.0)
+    assert radius(0.25, 0.5, 2.5**0.5) == pytest.approx(1.0), "half a mm twice, and the same in the square"
+    assert radius(2, 2, 2) == 1.5 and np.isnan(radius(0.5, 4, 0.5))
 
 
 def refined_at(positions: Array) -> Refined:

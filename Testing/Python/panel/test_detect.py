@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.worker.protocol import Progress
 
 Array = NDArray[np.float64]
 
@@ -106,6 +107,29 @@ def test_the_list_shows_what_was_found_and_a_click_goes_there(
     place = [slice_node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
     np.testing.assert_allclose(place, world_points(markups_of(a_widget))["dark"], atol=1e-3)
     np.testing.assert_allclose(camera.GetFocalPoint(), place, atol=1e-3)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "locate", "refine", "detect"])
+def test_the_bar_says_in_words_what_an_engine_is_doing(a_widget: Any, stage: str) -> None:
+    a_widget.panel.detect.on_progress(Progress(1, stage, 0.5, 12.4))
+    said = a_widget.ui.progressBar.format
+    assert said.endswith(", 12 s left") and " " in said.split(",")[0] and stage not in said.split()
+
+
+def test_a_scan_that_is_too_coarse_for_error_radii_is_said(
+    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume
+) -> None:
+    import slicer
+
+    from LandmarkDetectionLib.scene.volumes import add_volume
+
+    assert "error radii" not in detect(host, a_widget)
+    coarse = add_volume(a_scan.averaged((1, 1, 2)), "coarse", slicer.mrmlScene)
+    a_widget.ui.volumeSelector.setCurrentNode(coarse)
+    said = detect(host, a_widget)
+    assert "found" in said and said.endswith("too coarse for the model to tell how far off it is."), said
+    host.run_until(lambda: a_widget.ui.landmarkTable.rowCount == 3)
+    assert [row[3] for row in table_of(a_widget)] == ["", "", ""]
 
 
 def test_the_list_can_be_kept_to_one_group(host: Any, a_widget: Any, a_volume_node: Any) -> None:
@@ -514,7 +538,7 @@ def test_a_damaged_model_is_told_in_one_sentence(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"version": 99}, "the model has version 99, this program reads version 1"),
+        ({"version": 99}, "the model has version 99, this program reads version 2"),
         ({"format": "other"}, "the field 'format' is not"),
         ({"landmarks": None}, "a field is wrong"),
     ],

@@ -247,10 +247,9 @@ def test_evaluate_counts_a_case_without_detections_as_missed(
 ) -> None:
     detect_perfectly(data_set / "cases.csv", tmp_path / "detections")
     (tmp_path / "detections/phantom_003.csv").unlink()
-    finished = run(
-        "evaluate", data_set / "cases.csv", "--detections", tmp_path / "detections",
-        "--output", tmp_path / "e", "--json",
-    )  # fmt: skip
+    flags = ("--detections", tmp_path / "detections", "--output", tmp_path / "e")
+    assert "1, missed in all landmarks" in run("evaluate", data_set / "cases.csv", *flags).out
+    finished = run("evaluate", data_set / "cases.csv", *flags, "--json")
     assert finished.code == 2
     assert "phantom_003" in finished.err
     assert finished.json["n_cases"] == 5

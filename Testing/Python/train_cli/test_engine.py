@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ import yaml
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
-from LandmarkDetectionLib.data.volume import Volume, write_volume
+from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
+from LandmarkDetectionLib.model.bundle import Calibration, Radii
 from LandmarkDetectionLib.phantom.dataset import write_dataset
 from LandmarkDetectionLib.phantom.settings import PhantomSettings
 from train_cli.app import main
@@ -201,6 +203,8 @@ def test_the_default_engine_trains_two_networks_into_one_bundle(
         assert (trained / "default" / stage / "checkpoints/last.ckpt").is_file()
     validated = pd.read_csv(trained / "default/validation.csv")
     assert set(validated["cut"]) == {0, 1, 2} and validated["case"].nunique() == 1
+    assert set(validated.loc[validated["cut"] == 0, "coarseness"]) == {1, 2, 4}
+    assert set(validated.loc[validated["cut"] > 0, "coarseness"]) == {1}
     assert run("bundle", "verify", model).code == 0
     assert run("bundle", "show", model, "--json").json["engine"] == "locate-refine"
     images = trained / "data/images"
@@ -227,8 +231,8 @@ def test_several_processes_train_one_model_and_one_speaks(trained: Path) -> None
         (lambda model: (model / "weights.safetensors").unlink(), ["weights.safetensors", "missing"]),
         (lambda model: (model / "model.json").unlink(), ["model.json is missing"]),
         (
-            lambda model: rewrite(model, '"version": 1', '"version": 7'),
-            ["model.json", "version 7", "version 1"],
+            lambda model: rewrite(model, '"version": 2', '"version": 7'),
+            ["model.json", "version 7", "version 2"],
         ),
         (lambda model: rewrite(model, '"engine": "dense"', '"engine": "x"'), ["model.json", "engine 'x'"]),
         (lambda model: rewrite(model, '"landmarks":', '"points":'), ["model.json", "'landmarks'"]),
@@ -284,7 +288,8 @@ def test_folds_make_a_model_of_all_cases_that_knows_its_error(run: Run, trained:
     description = json.loads((output / "model/model.json").read_text())
     assert description["training_data"]["training_cases"] == 5
     assert description["training_data"]["validation_cases"] == 0
-    errors = whole["error_mm"].to_numpy()
+    assert set(whole["coarseness"]) == {1, 2, 4}
+    errors = whole.loc[whole["coarseness"] == 1, "error_mm"].to_numpy()
     found = np.isfinite(errors).sum() / (~np.isnan(errors)).sum()
     assert description["metrics"]["validation"]["val_found"] == pytest.approx(found)
     before = (output / "fold-1/metrics.csv").read_text()
@@ -359,6 +364,24 @@ def test_wrong_arguments_give_one_sentence(
     assert finished.code == 2 and "Traceback" not in finished.err
     assert finished.err.count("\n") == 1, finished.err
     assert all(word in finished.err for word in said), finished.err
+
+
+def test_a_scan_that_is_too_coarse_for_error_radii_is_named(run: Run, trained: Path, tmp_path: Path) -> None:
+    path = trained / "run/model/model.json"
+    model = json.loads(path.read_text())
+    model["detection"]["uncertain"] = 0.02  # six steps of training are sure of nothing
+    model["calibration"] = asdict(Calibration(0.9, (Radii(10.0, 40, 3.0, {}),)))
+    path.write_text(json.dumps(model))
+    scan = read_volume(min((trained / "data/images").iterdir()))
+    write_volume(scan, tmp_path / "fine.nii.gz")
+    write_volume(scan.averaged((1, 1, 2)), tmp_path / "coarse.nii.gz")
+    for name, told in (("fine", False), ("coarse", True)):
+        command = ("detect", tmp_path / f"{name}.nii.gz", "--model", path.parent, "--device", "cpu")
+        finished = run(*command, "--output", tmp_path / "out")
+        assert finished.code == 0 and (f"No error radii in {name}" in finished.err) is told, finished.err
+        rows = pd.read_csv(tmp_path / f"out/{name}.csv")
+        given = rows[rows["status"] != "absent"]
+        assert len(given) and given["radius_mm"].isna().all() == told
 
 
 def test_a_scan_of_something_else_is_named(run: Run, tmp_path: Path) -> None:

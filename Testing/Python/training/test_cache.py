@@ -105,6 +105,7 @@ def test_a_prepared_case_is_the_scan_on_its_grid_in_half_precision(split: Path, 
         assert not volume.voxels.flags.writeable
         np.testing.assert_allclose(volume.voxels, expected.voxels, atol=1e-3)
         assert volume.frame == expected.frame
+        np.testing.assert_array_equal(case.scanned, read_volume(source.image_path).frame.spacing)
         assert (case.name, case.group) == (source.name, source.group)
     assert np.isnan(positions(prepared)[1, 2]).all()
     assert np.isfinite(positions(prepared)[0]).all()
@@ -294,6 +295,16 @@ def test_a_scan_cut_short_on_its_way_is_not_used(split: Path, cache: Path, tmp_p
         prepare_split(there, TABLE, PREPARATION, cache_there)
 
 
+def test_a_frame_that_is_damaged_is_made_again(split: Path, cache: Path) -> None:
+    first = prepare_split(split, TABLE, PREPARATION, cache)
+    path = min(cache.glob("*.frame.json"))
+    whole = path.read_text()
+    for damaged in (whole[:-5], json.dumps(json.loads(whole)["frame"])):
+        path.write_text(damaged)
+        assert digest_of(prepare_split(split, TABLE, PREPARATION, cache)) == digest_of(first)
+        assert path.read_text() == whole
+
+
 def test_simpleitk_is_not_needed_where_the_cache_has_been_carried(
     split: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -307,12 +318,14 @@ from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.cache import prepare_split
+from LandmarkDetectionLib.training.coarser import coarser_looks
 from LandmarkDetectionLib.training.config import read_config
 from LandmarkDetectionLib.training.loop import train
 table = LandmarkTable.from_names(["nose", "chin", "ear"])
 preparation = Preparation(1.5, Normaliser("fixed", -1000, 1000))
 split = prepare_split(Path(sys.argv[1]), table, preparation, Path(sys.argv[2]))
-print(len(split), split[0].volume().voxels.shape)
+scan = split[0].whole_volume()
+print(len(split), [coarseness for coarseness, _ in coarser_looks([scan], scan, preparation.normaliser)])
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(there), str(cache_there)],
@@ -322,7 +335,7 @@ print(len(split), split[0].volume().voxels.shape)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("3 (")
+    assert done.stdout == "3 [2, 4]\n"
 
 
 def test_a_cache_that_was_deleted_is_made_again(split: Path, cache: Path) -> None:

@@ -16,7 +16,9 @@ from LandmarkDetectionLib.training.folds import Fold, take_fold
 def cases_of(groups: list[str]) -> list[PreparedCase]:
     frame = Frame(size=(2, 2, 2))
     return [
-        PreparedCase(f"case {row}", group, Path(f"{row}.npy"), frame, np.zeros((1, 3)), np.ones(1, bool))
+        PreparedCase(
+            f"case {row}", group, Path(f"{row}.npy"), frame, frame.spacing, np.zeros((1, 3)), np.ones(1, bool)
+        )
         for row, group in enumerate(groups)
     ]
 

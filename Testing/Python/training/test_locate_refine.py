@@ -63,7 +63,9 @@ def a_case(folder: Path, seed: int, *, without: int | None = None) -> PreparedCa
         positions[without] = np.nan
     path = folder / f"{seed}.npy"
     np.save(path, voxels.astype(np.float16))
-    return PreparedCase(str(seed), "", path, frame, positions, np.isfinite(positions).all(axis=1))
+    return PreparedCase(
+        str(seed), "", path, frame, frame.spacing, positions, np.isfinite(positions).all(axis=1)
+    )
 
 
 def height_at(image: NDArray[np.float32], place: Array) -> float:

@@ -18,9 +18,18 @@ from LandmarkDetectionLib.training.outcomes import (
 
 NAMES = ("nose", "chin")
 NOTHING = np.full(2, np.nan)
+UNCERTAIN = 0.5
 
 
-def an_outcome(case: str, error: float, *, cut: int = 0, chin: bool = True, logit: float = 4.0) -> Outcome:
+def an_outcome(
+    case: str,
+    error: float,
+    *,
+    cut: int = 0,
+    coarseness: int = 1,
+    chin: bool = True,
+    logit: float = 4.0,
+) -> Outcome:
     """Both landmarks `error` mm off; without the chin, if the scan does not show it."""
     truth = np.array([[0.0, 0, 0], [10, 0, 0] if chin else [np.nan] * 3])
     return Outcome(
@@ -31,7 +40,9 @@ def an_outcome(case: str, error: float, *, cut: int = 0, chin: bool = True, logi
         inside=np.array([True, True]),
         spreads=np.array([0.5, 0.5]),
         presences=np.array([5.0, logit]),
+        resolution=0.5 * coarseness,
         cut=cut,
+        coarseness=coarseness,
     )
 
 
@@ -44,6 +55,7 @@ def test_the_table_says_what_was_found_and_what_was_missed() -> None:
         ~np.ones(2, bool),
         NOTHING,
         NOTHING,
+        resolution=0.5,
     )
     table = tabulate([an_outcome("a", 0.3, chin=False), lost], NAMES)
     assert table[["case", "landmark"]].to_numpy().tolist() == [["a", "nose"], ["a", "chin"], ["b", "nose"]]
@@ -58,29 +70,58 @@ def test_radii_come_from_whole_scans_and_presence_from_cut_ones_too() -> None:
     for number in range(30):
         outcomes.append(an_outcome(str(number), 9.0, cut=1, chin=False, logit=float(rng.normal(-3, 1))))
     table = tabulate(outcomes, NAMES)
-    calibration = calibration_of(table, NAMES)
-    assert calibration is not None and calibration.points == 60
-    assert 0.8 < calibration.radius_mm < 1.0, "cut scans have errors of 9 mm here"
-    assert calibration.radius_of("nose", 0.5) == pytest.approx(calibration.landmark_radius_mm["nose"])
+    calibration = calibration_of(table, NAMES, UNCERTAIN)
+    assert calibration is not None and [radii.points for radii in calibration.radii] == [60]
+    assert 0.8 < calibration.radii[0].pooled_mm < 1.0, "cut scans have errors of 9 mm here"
+    own = calibration.radii[0].landmarks_mm["nose"]
+    assert calibration.radius_of("nose", 0.5, spread=0.5) == pytest.approx(own)
     assert calibration.presence is not None
     slope, intercept = calibration.presence
     assert slope * 4 + intercept > 1 and slope * -3 + intercept < -1
     assert figures_of(table, NAMES, cap=1.5)["val_found"] == 1.0
 
 
+def test_coarser_scans_have_radii_of_their_own_and_change_nothing_else() -> None:
+    errors = np.random.default_rng(0).random(30)
+    whole = [an_outcome(str(number), float(error)) for number, error in enumerate(errors)]
+    coarser = [
+        an_outcome(str(number), 3 * float(error), coarseness=2, logit=-6.0)
+        for number, error in enumerate(errors)
+    ]
+    few = [an_outcome("0", 1.0, coarseness=4)]
+    alone = calibration_of(tabulate(whole, NAMES), NAMES, UNCERTAIN)
+    table = tabulate([*whole, *coarser, *few], NAMES)
+    calibration = calibration_of(table, NAMES, UNCERTAIN)
+    assert alone is not None and calibration is not None
+    assert calibration.radii[0] == alone.radii[0] and calibration.presence == alone.presence
+    assert [radii.resolution for radii in calibration.radii] == [0.5, 1], "two points of 4 are too few"
+    assert calibration.radii[1].pooled_mm == pytest.approx(3 * calibration.radii[0].pooled_mm, rel=0.1)
+    assert calibration.radii[1].points == 30, "a chin that would not be given a position has no radius"
+    assert figures_of(table, NAMES, cap=1.5) == figures_of(tabulate(whole, NAMES), NAMES, cap=1.5)
+
+
+def test_a_look_that_is_no_coarser_than_the_scan_has_no_radii_of_its_own() -> None:
+    """Where thick slices are prepared on a finer grid, a coarser look may show as much."""
+    outcomes = [an_outcome(str(number), 0.1, coarseness=edge) for number in range(30) for edge in (1, 2)]
+    table = tabulate(outcomes, NAMES).assign(resolution_mm=3.0)
+    calibration = calibration_of(table, NAMES, UNCERTAIN)
+    assert calibration is not None and [radii.resolution for radii in calibration.radii] == [3.0]
+
+
 def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
     bare = Outcome(
-        "a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), np.ones(2, bool), NOTHING, NOTHING
+        "a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), np.ones(2, bool), NOTHING, NOTHING, 0.5
     )
     table = tabulate([Outcome(**{**bare.__dict__, "case": str(number)}) for number in range(12)], NAMES)
-    calibration = calibration_of(table, NAMES)
-    assert calibration is not None and calibration.presence is None and calibration.radius_per_spread is None
-    assert calibration.radius_of("nose") == pytest.approx(3**0.5)
+    calibration = calibration_of(table, NAMES, UNCERTAIN)
+    assert calibration is not None and calibration.presence is None
+    assert calibration.radii[0].pooled_per_spread is None
+    assert calibration.radius_of("nose", 0.5) == pytest.approx(3**0.5)
 
 
 def test_without_cases_there_is_nothing_to_calibrate_on() -> None:
     table = tabulate([], NAMES)
-    assert calibration_of(table, NAMES) is None
+    assert calibration_of(table, NAMES, UNCERTAIN) is None
     assert figures_of(table, NAMES, cap=1.0) == {}
 
 
@@ -90,6 +131,6 @@ def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path: Path) -> N
     table.to_csv(tmp_path / "validation.csv", index=False)
     read = read_outcomes(tmp_path / "validation.csv")
     pd.testing.assert_frame_equal(read, table)
-    assert calibration_of(read, names) == calibration_of(table, names)
+    assert calibration_of(read, names, UNCERTAIN) == calibration_of(table, names, UNCERTAIN)
     tabulate([], names).to_csv(tmp_path / "empty.csv", index=False)
-    assert calibration_of(read_outcomes(tmp_path / "empty.csv"), names) is None
+    assert calibration_of(read_outcomes(tmp_path / "empty.csv"), names, UNCERTAIN) is None

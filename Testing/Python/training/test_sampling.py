@@ -99,7 +99,7 @@ def world_of(frame: Frame) -> Array:
 def prepared(folder: Path, name: str, voxels: Array, frame: Frame, positions: Array) -> PreparedCase:
     path = folder / f"{name}.npy"
     np.save(path, voxels.astype(np.float32))
-    return PreparedCase(name, "", path, frame, positions, np.ones(len(positions), bool))
+    return PreparedCase(name, "", path, frame, frame.spacing, positions, np.ones(len(positions), bool))
 
 
 def blobs(frame: Frame, positions: Array, heights: Sequence[float]) -> Array:
