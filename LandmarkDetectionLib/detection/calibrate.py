@@ -11,6 +11,8 @@ from LandmarkDetectionLib.model.bundle import Radii
 
 Array = NDArray[np.float64]
 
+COVERAGE = 0.9
+"""The share of truths that a radius shall hold."""
 _NEWTON_STEPS = 50
 _RIDGE = 1e-3
 _USUAL = 3.0
@@ -41,7 +43,6 @@ def fit_radii(
     *,
     spreads: Array | None = None,
     resolution: float,
-    coverage: float = 0.9,
 ) -> Radii | None:
     """Radii from validation errors: one per landmark where it has enough cases, and one for all together.
 
@@ -50,17 +51,14 @@ def fit_radii(
         errors: (cases, K) distances, mm; NaN where a landmark was missed or is absent.
         spreads: (cases, K) of the evidence for each, mm, where the engine tells them.
         resolution: of the scans, mm.
-        coverage: the share of truths a radius shall hold.
 
     Returns:
         None where there are too few errors for the coverage.
     """
-    pooled, own = _quantiles(names, errors, coverage)
+    pooled, own = _quantiles(names, errors)
     if not np.isfinite(pooled):
         return None
-    per_spread, own_per_spread = (
-        (None, {}) if spreads is None else _quantiles(names, errors / spreads, coverage)
-    )
+    per_spread, own_per_spread = (None, {}) if spreads is None else _quantiles(names, errors / spreads)
     return Radii(
         resolution=resolution,
         points=int(np.isfinite(errors).sum()),
@@ -71,13 +69,13 @@ def fit_radii(
     )
 
 
-def _quantiles(names: Sequence[str], errors: Array, coverage: float) -> tuple[float, dict[str, float]]:
+def _quantiles(names: Sequence[str], errors: Array) -> tuple[float, dict[str, float]]:
     """The radius of all errors, and of each landmark that has enough."""
     own = {
-        name: conformal_radius(column[np.isfinite(column)], coverage)
+        name: conformal_radius(column[np.isfinite(column)], COVERAGE)
         for name, column in zip(names, errors.T, strict=True)
     }
-    pooled = conformal_radius(errors[np.isfinite(errors)], coverage)
+    pooled = conformal_radius(errors[np.isfinite(errors)], COVERAGE)
     return pooled, {name: radius for name, radius in own.items() if np.isfinite(radius)}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.detection.calibrate import calibrated_presence, fit_presence, fit_radii
+from LandmarkDetectionLib.detection.calibrate import COVERAGE, calibrated_presence, fit_presence, fit_radii
 from LandmarkDetectionLib.model.bundle import Calibration, Radii
 from LandmarkDetectionLib.training.checkpoints import measured
 
@@ -90,39 +90,35 @@ def read_outcomes(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={name: [""] for name in numbers})
 
 
-def calibration_of(
-    table: pd.DataFrame, names: Sequence[str], uncertain: float, coverage: float = 0.9
-) -> Calibration | None:
+def calibration_of(table: pd.DataFrame, names: Sequence[str], uncertain: float) -> Calibration | None:
     """Radii from the whole scans, presence from the cut ones too; None where there are too few.
 
     Args:
         table: of `tabulate`.
         names: the landmarks.
         uncertain: probability of being there from which an engine that tells it gives a position.
-        coverage: the share of truths a radius shall hold.
     """
     presence = _presence_of(table[table["coarseness"] == 1])
     given = table[table["present"] & is_given(table, presence, uncertain)]
     whole = given[given["cut"] == 0]
-    as_it_is = _radii_of(whole[whole["coarseness"] == 1], names, coverage)
+    as_it_is = _radii_of(whole[whole["coarseness"] == 1], names)
     if as_it_is is None:
         return None
     radii = [as_it_is]
     for coarseness in sorted(set(whole["coarseness"]) - {1}):
-        coarser = _radii_of(whole[whole["coarseness"] == coarseness], names, coverage)
+        coarser = _radii_of(whole[whole["coarseness"] == coarseness], names)
         if coarser is not None and coarser.resolution > radii[-1].resolution:
             radii.append(coarser)
-    return Calibration(coverage, tuple(radii), presence)
+    return Calibration(COVERAGE, tuple(radii), presence)
 
 
-def _radii_of(table: pd.DataFrame, names: Sequence[str], coverage: float) -> Radii | None:
+def _radii_of(table: pd.DataFrame, names: Sequence[str]) -> Radii | None:
     """From what was given a position at one coarseness."""
     spreads = _by_case(table, "spread_mm", names)
     return fit_radii(
         names,
         _by_case(table, "error_mm", names),
         spreads=spreads if np.isfinite(spreads).any() else None,
-        coverage=coverage,
         resolution=float(table["resolution_mm"].median()),
     )
 

@@ -59,12 +59,10 @@ def validate(
             if cut and shorten is None:
                 continue
             seen = [shorten(volume) if shorten else volume for volume in volumes]
-            resolution = preparation.resolution_of(fine.scanned)
-            outcomes.append(_outcome(chain, locate, refine, fine, seen, device, resolution, cut=cut))
+            outcomes.append(_outcome(chain, locate, refine, fine, seen, device, preparation, cut=cut))
         for coarseness, seen in coarser_looks(volumes, volumes[1], preparation.normaliser):
-            resolution = preparation.resolution_of(fine.scanned, coarseness)
             outcomes.append(
-                _outcome(chain, locate, refine, fine, seen, device, resolution, coarseness=coarseness)
+                _outcome(chain, locate, refine, fine, seen, device, preparation, coarseness=coarseness)
             )
     return outcomes
 
@@ -76,7 +74,7 @@ def _outcome(
     case: PreparedCase,
     seen: Sequence[Volume],
     device: torch.device,
-    resolution: float,
+    preparation: Preparation,
     *,
     cut: int = 0,
     coarseness: int = 1,
@@ -101,7 +99,7 @@ def _outcome(
         inside=inside,
         spreads=spreads,
         presences=presences,
-        resolution=resolution,
+        resolution=preparation.resolution_of(case.scanned, coarseness),
         cut=cut,
         coarseness=coarseness,
     )
