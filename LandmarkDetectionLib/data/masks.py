@@ -21,7 +21,7 @@ POSITIVE_VOXELS, NEGATIVE_VOXELS = 3.0, 6.0
 
 _ON_THE_BORDER = 1 + 1e-6  # a voxel this close to a radius lies on it, whatever the rounding
 _MARGINS = 2.0 ** -np.arange(8)  # voxels
-_NEWTON_STEPS = 20
+_NEWTON_STEPS = 50
 _PULL_BACK = 1e-5  # holds the sphere where the voxels leave a direction open, as on a single slice
 _MOST_MISFITS = 0.2
 _RIM = 2  # voxels around a ball that are looked at
@@ -221,13 +221,27 @@ def _fit_sphere(inside: Array, outside: Array, voxel: float) -> tuple[Array, int
     terms = np.column_stack([2 * points, np.ones(len(points))])
     sphere = np.array([0.0, 0.0, 0.0, 1.0])
     for margin in 2 * _MARGINS * voxel / radius:
-        for _ in range(_NEWTON_STEPS):
-            close = side * (terms @ sphere - squares) < margin
-            target = (squares + margin * side)[close]
-            normal = terms[close].T @ terms[close] + _PULL_BACK * np.eye(4)
-            step = np.linalg.solve(normal, terms[close].T @ target + _PULL_BACK * sphere) - sphere
-            sphere = sphere + step
-            if np.abs(step).max() < 1e-10:
-                break
+        sphere = _widest_margin(terms, squares, side, margin, sphere)
     misfits = int(np.count_nonzero(side * (terms @ sphere - squares) < 0))
     return sphere[:3] * radius, misfits
+
+
+def _widest_margin(terms: Array, squares: Array, side: Array, margin: float, start: Array) -> Array:
+    """The sphere with the least squared hinge loss; what the points leave open stays as in `start`."""
+
+    def loss(sphere: Array) -> float:
+        hinge = np.maximum(margin - side * (terms @ sphere - squares), 0)
+        return float(hinge @ hinge + _PULL_BACK * np.sum((sphere - start) ** 2))
+
+    sphere = start
+    for _ in range(_NEWTON_STEPS):
+        close = side * (terms @ sphere - squares) < margin
+        target = (squares + margin * side)[close]
+        normal = terms[close].T @ terms[close] + _PULL_BACK * np.eye(4)
+        step = np.linalg.solve(normal, terms[close].T @ target + _PULL_BACK * start) - sphere
+        if np.abs(step).max() < 1e-10:
+            break
+        while loss(sphere + step) > loss(sphere):
+            step /= 2
+        sphere = sphere + step
+    return sphere

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from LandmarkDetectionLib.training.tracking import Track, untracked
 
 VALIDATION = "validation.csv"
 """In a run folder: what its model said of cases that it was not trained on."""
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def train(
@@ -147,7 +150,7 @@ def _processes() -> tuple[int, int]:
 def _stoppable(trainer: L.Trainer) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM through: Lightning would end the program as if it had failed.
 
-    A worker that the signal reaches while it starts dies of it, which is a RuntimeError here.
+    On Windows a worker that the signal reaches while it starts dies of it, which is a RuntimeError here.
     """
     try:
         yield
@@ -157,11 +160,11 @@ def _stoppable(trainer: L.Trainer) -> Iterator[None]:
         raise
 
 
-def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> DataLoader[Any]:
+def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> Loader:
     """Batches of samples, the share of this process."""
     training = config.training
     count = training.steps_per_epoch * training.accumulate * stage.batch
-    return DataLoader(
+    return Loader(
         stage.samples,
         sampler=EpochSampler(count, rank=trainer.global_rank, processes=trainer.world_size),
         batch_size=stage.batch,
@@ -172,9 +175,30 @@ def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> Dat
     )
 
 
+class Loader(DataLoader[Any]):
+    """A loader whose workers are started while no signal can reach them, as they ignore them from then on."""
+
+    def __iter__(self) -> Any:
+        with _signals_held():
+            return super().__iter__()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the end; Windows cannot hold them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_stopping_to_the_trainer(worker: int) -> None:
     """A signal to the whole job reaches the workers too; they end with the process that they work for."""
-    for stop in (signal.SIGINT, signal.SIGTERM):
+    for stop in _STOPS:
         signal.signal(stop, signal.SIG_IGN)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,6 +18,12 @@ from LandmarkDetectionLib.data.volume import Volume, write_volume
 
 Points = NDArray[np.float64]
 FRAMES = st.from_type(Frame)
+TWO_SLICES_OF_A_BALL = Frame(
+    size=(7, 10, 7),
+    origin=(0, 0, 0),
+    spacing=(4.0625, 1.0234375, 1.0234375),
+    direction=np.diag([1.0, 1.0, -1.0]),
+)
 SHEAR = np.array([[1.0, 0.3, 0.0], [0.0, 1.0, -0.2], [0.0, 0.0, 1.0]])
 
 
@@ -180,6 +186,7 @@ def test_all_48_axis_orders_give_the_same_mask_and_the_same_points() -> None:
 
 
 @given(FRAMES.filter(lambda frame: min(frame.size) > 6), st.integers(0, 99))
+@example(TWO_SLICES_OF_A_BALL, 1)
 def test_turning_the_scan_turns_the_points(frame: Frame, seed: int) -> None:
     random = np.random.default_rng(seed)
     turn, shift = random_rotation(random), random.uniform(-100, 100, 3)

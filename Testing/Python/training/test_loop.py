@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
@@ -24,7 +25,7 @@ from LandmarkDetectionLib.model.bundle import load_bundle
 from LandmarkDetectionLib.training.checkpoints import summarise
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig
-from LandmarkDetectionLib.training.loop import _processes, precision_of, train
+from LandmarkDetectionLib.training.loop import Loader, _processes, precision_of, train
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -130,6 +131,18 @@ def test_a_finished_run_started_again_keeps_its_model(a_config: DenseConfig, tmp
     first = train(a_config, tmp_path / "run", device=CPU)
     weights = (first / "weights.safetensors").read_bytes()
     assert (train(a_config, tmp_path / "run", device=CPU) / "weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be held on Windows")
+def test_a_signal_cannot_reach_a_worker_while_it_starts() -> None:
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    loader = Loader(TensorDataset(torch.arange(4)), num_workers=1, worker_init_fn=_interrupt_itself)
+    assert [int(item) for (item,) in loader] == [0, 1, 2, 3]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == held
+
+
+def _interrupt_itself(worker: int) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: DenseConfig, tmp_path: Path) -> None:
