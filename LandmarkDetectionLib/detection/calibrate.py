@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.model.bundle import Radii
+from LandmarkDetectionLib.model.bundle import Level
 
 Array = NDArray[np.float64]
 
@@ -37,13 +37,14 @@ def conformal_radius(errors: Array, coverage: float) -> float:
     return float(np.sort(errors)[rank - 1])
 
 
-def fit_radii(
+def fit_level(
     names: Sequence[str],
     errors: Array,
     *,
     spreads: Array | None = None,
     resolution: float,
-) -> Radii | None:
+    presence: tuple[float, float] | None = None,
+) -> Level | None:
     """Radii from validation errors: one per landmark where it has enough cases, and one for all together.
 
     Args:
@@ -51,6 +52,7 @@ def fit_radii(
         errors: (cases, K) distances, mm; NaN where a landmark was missed or is absent.
         spreads: (cases, K) of the evidence for each, mm, where the engine tells them.
         resolution: of the scans, mm.
+        presence: from `fit_presence`, in the same scans.
 
     Returns:
         None where there are too few errors for the coverage.
@@ -59,13 +61,14 @@ def fit_radii(
     if not np.isfinite(pooled):
         return None
     per_spread, own_per_spread = (None, {}) if spreads is None else _quantiles(names, errors / spreads)
-    return Radii(
+    return Level(
         resolution=resolution,
         points=int(np.isfinite(errors).sum()),
         pooled_mm=pooled,
         landmarks_mm=own,
         pooled_per_spread=per_spread,
         landmarks_per_spread=own_per_spread,
+        presence=presence,
     )
 
 

@@ -307,8 +307,8 @@ def judge(
 ) -> tuple[Detection, ...]:
     """What is said of each landmark: is it there, where, and how far from the truth at most."""
     calibration = bundle.calibration
-    presence = calibration.presence if calibration else None
     resolution = bundle.preparation.resolution_of(frame.spacing)
+    presence = calibration.presence_at(resolution) if calibration else None
     inside = frame.contains(np.nan_to_num(refined.positions))
     probabilities = calibrated_presence(refined.presences, presence)
     there = inside & (probabilities >= settings.uncertain)

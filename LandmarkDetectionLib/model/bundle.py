@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "LandmarkDetection bundle"
-VERSION = 2
+VERSION = 3
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 _AS_COARSE = 1.1
@@ -35,18 +35,21 @@ _AS_COARSE = 1.1
 
 
 @dataclass(frozen=True)
-class Radii:
-    """What held the truth in a share of the validation points (split conformal prediction).
+class Level:
+    """What validation has shown of scans of one resolution.
 
-    An engine that tells how spread the evidence for a landmark is has radii in proportion to that.
+    Its radii held the truth in a share of the validation points (split conformal prediction). An engine that
+    tells how spread the evidence for a landmark is has radii in proportion to that.
 
     Attributes:
         resolution: of the scans, mm: the root mean square of their voxels' edges.
-        points: the number of validation points.
+        points: the number of validation points behind the radii.
         pooled_mm: the radius of all landmarks together.
         landmarks_mm: the radius of each landmark that has enough validation points of its own.
         pooled_per_spread: the radius of all landmarks together, in spreads; None where none are told.
         landmarks_per_spread: the same of each landmark that has enough validation points.
+        presence: slope and intercept of the logit of the probability that a landmark is there, over the
+            engine's own logit (Platt, 1999); None where it has none.
     """
 
     resolution: float
@@ -55,6 +58,7 @@ class Radii:
     landmarks_mm: dict[str, float]
     pooled_per_spread: float | None = None
     landmarks_per_spread: dict[str, float] = field(default_factory=dict)
+    presence: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         pooled = [] if self.pooled_per_spread is None else [self.pooled_per_spread]
@@ -64,7 +68,7 @@ class Radii:
         if not 0 < self.resolution < math.inf:
             raise ValueError(f"the resolution {self.resolution} of the calibration is not a length")
 
-    def of(self, name: str, spread: float) -> float:
+    def radius_of(self, name: str, spread: float) -> float:
         """The radius of a landmark, mm."""
         if self.pooled_per_spread is None:
             return self.landmarks_mm.get(name, self.pooled_mm)
@@ -77,19 +81,16 @@ class Calibration:
 
     Attributes:
         coverage: the share of truths that a radius holds, e.g. 0.9.
-        radii: for scans like those of the validation first, then for coarser ones.
-        presence: slope and intercept of the logit of the probability that a landmark is there, over the
-            engine's own logit (Platt, 1999); None where it has none.
+        levels: scans like those of the validation first, then coarser ones.
     """
 
     coverage: float
-    radii: tuple[Radii, ...]
-    presence: tuple[float, float] | None = None
+    levels: tuple[Level, ...]
 
     def __post_init__(self) -> None:
-        resolutions = [radii.resolution for radii in self.radii]
+        resolutions = [level.resolution for level in self.levels]
         if not resolutions or sorted(set(resolutions)) != resolutions:
-            raise ValueError("the calibration needs radii for one resolution or several, the finest first")
+            raise ValueError("the calibration needs one resolution or several, the finest first")
 
     def radius_of(self, name: str, resolution: float, spread: float = math.nan) -> float:
         """The radius of a landmark, mm; NaN in a scan that is coarser than those of the validation.
@@ -100,11 +101,20 @@ class Calibration:
                 scan never has the smaller one.
             spread: of the evidence for the landmark, mm, where the engine tells it.
         """
-        known = np.array([radii.resolution for radii in self.radii])
+        known = np.array([level.resolution for level in self.levels])
         if resolution > known[-1] * _AS_COARSE:
             return math.nan
-        told = np.maximum.accumulate([radii.of(name, spread) for radii in self.radii])
+        told = np.maximum.accumulate([level.radius_of(name, spread) for level in self.levels])
         return float(np.interp(np.log(resolution), np.log(known), told))
+
+    def presence_at(self, resolution: float) -> tuple[float, float] | None:
+        """Slope and intercept of presence in a scan of a resolution, mm; beyond all levels the nearest's."""
+        known = [(np.log(level.resolution), *level.presence) for level in self.levels if level.presence]
+        if not known:
+            return None
+        resolutions, slopes, intercepts = zip(*known, strict=True)
+        at = np.log(resolution)
+        return float(np.interp(at, resolutions, slopes)), float(np.interp(at, resolutions, intercepts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +129,7 @@ class Bundle:
         network: sizes of the network.
         detection: settings of the engine.
         shape: the mean constellation in the order of the table, and how it varies.
-        calibration: error radii, or None if there was no validation data.
+        calibration: error radii and presence, or None if there was no validation data.
         training_data: what it was trained on: fingerprint, number of cases.
         metrics: what validation measured.
         licence: under which the bundle may be used.
@@ -355,23 +365,22 @@ def _shape_from(content: dict[str, Any], landmarks: int) -> ShapeModel:
 
 
 def _calibration_from(content: dict[str, Any]) -> Calibration:
-    presence = None
-    if content["presence"] is not None:
-        slope, intercept = content["presence"]
+    return Calibration(float(content["coverage"]), tuple(_level_from(row) for row in content["levels"]))
+
+
+def _level_from(row: dict[str, Any]) -> Level:
+    per_spread, presence = row["pooled_per_spread"], None
+    if row["presence"] is not None:
+        slope, intercept = row["presence"]
         presence = float(slope), float(intercept)
-    radii = tuple(_radii_from(row) for row in content["radii"])
-    return Calibration(float(content["coverage"]), radii, presence)
-
-
-def _radii_from(row: dict[str, Any]) -> Radii:
-    per_spread = row["pooled_per_spread"]
-    return Radii(
+    return Level(
         resolution=float(row["resolution"]),
         points=int(row["points"]),
         pooled_mm=float(row["pooled_mm"]),
         landmarks_mm={name: float(radius) for name, radius in row["landmarks_mm"].items()},
         pooled_per_spread=None if per_spread is None else float(per_spread),
         landmarks_per_spread={name: float(radius) for name, radius in row["landmarks_per_spread"].items()},
+        presence=presence,
     )
 
 

@@ -106,7 +106,7 @@ def _accuracy(bundle: Bundle) -> str:
     if calibration is None:
         return _("Not calibrated: no error estimates")
     return _("{share:.0%} of the landmarks of unseen cases within {radius:.2g} mm").format(
-        share=calibration.coverage, radius=calibration.radii[0].pooled_mm
+        share=calibration.coverage, radius=calibration.levels[0].pooled_mm
     )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.detection.calibrate import COVERAGE, calibrated_presence, fit_presence, fit_radii
-from LandmarkDetectionLib.model.bundle import Calibration, Radii
+from LandmarkDetectionLib.detection.calibrate import COVERAGE, calibrated_presence, fit_level, fit_presence
+from LandmarkDetectionLib.model.bundle import Calibration, Level
 from LandmarkDetectionLib.training.checkpoints import measured
 
 Array = NDArray[np.float64]
@@ -91,35 +91,35 @@ def read_outcomes(path: Path) -> pd.DataFrame:
 
 
 def calibration_of(table: pd.DataFrame, names: Sequence[str], uncertain: float) -> Calibration | None:
-    """Radii from the whole scans, presence from the cut ones too; None where there are too few.
+    """At each coarseness radii from the whole scans, and presence from the cut ones too.
 
     Args:
         table: of `tabulate`.
         names: the landmarks.
         uncertain: probability of being there from which an engine that tells it gives a position.
+
+    Returns:
+        None where there are too few errors.
     """
-    presence = _presence_of(table[table["coarseness"] == 1])
-    given = table[table["present"] & is_given(table, presence, uncertain)]
-    whole = given[given["cut"] == 0]
-    as_it_is = _radii_of(whole[whole["coarseness"] == 1], names)
-    if as_it_is is None:
-        return None
-    radii = [as_it_is]
-    for coarseness in sorted(set(whole["coarseness"]) - {1}):
-        coarser = _radii_of(whole[whole["coarseness"] == coarseness], names)
-        if coarser is not None and coarser.resolution > radii[-1].resolution:
-            radii.append(coarser)
-    return Calibration(COVERAGE, tuple(radii), presence)
+    levels: list[Level] = []
+    for _, seen in table.groupby("coarseness"):
+        level = _level_of(seen, names, uncertain)
+        if level is not None and (not levels or level.resolution > levels[-1].resolution):
+            levels.append(level)
+    return Calibration(COVERAGE, tuple(levels)) if levels else None
 
 
-def _radii_of(table: pd.DataFrame, names: Sequence[str]) -> Radii | None:
-    """From what was given a position at one coarseness."""
-    spreads = _by_case(table, "spread_mm", names)
-    return fit_radii(
+def _level_of(table: pd.DataFrame, names: Sequence[str], uncertain: float) -> Level | None:
+    """From the scans of one coarseness."""
+    presence = _presence_of(table)
+    whole = table[(table["cut"] == 0) & table["present"] & is_given(table, presence, uncertain)]
+    spreads = _by_case(whole, "spread_mm", names)
+    return fit_level(
         names,
-        _by_case(table, "error_mm", names),
+        _by_case(whole, "error_mm", names),
         spreads=spreads if np.isfinite(spreads).any() else None,
         resolution=float(table["resolution_mm"].median()),
+        presence=presence,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from LandmarkDetectionLib.model.bundle import load_bundle
+from LandmarkDetectionLib.model.bundle import Calibration, load_bundle
 from LandmarkDetectionLib.training.loop import VALIDATION
 from LandmarkDetectionLib.training.outcomes import calibration_of, is_given, read_outcomes
 
@@ -26,13 +26,21 @@ def main(run: Path) -> None:
     for number, fold in enumerate(folds):
         calibration = calibration_of(pd.concat(folds[:number] + folds[number + 1 :]), names, uncertain)
         assert calibration is not None
-        rows = zip(fold["landmark"], fold["resolution_mm"], fold["spread_mm"], strict=True)
-        radii = [calibration.radius_of(*row) for row in rows]
-        given = is_given(fold, calibration.presence, uncertain)
-        judged.append(fold.assign(radius=radii, given=given))
+        looks = [judge(seen, calibration, uncertain) for _, seen in fold.groupby("resolution_mm")]
+        judged.append(pd.concat(looks))
         report(f"fold {number + 1}", judged[-1])
     report("all", pd.concat(judged))
     print(f"  of single landmarks {least_held(pd.concat(judged)):.0%} at least within their radii")
+
+
+def judge(seen: pd.DataFrame, calibration: Calibration, uncertain: float) -> pd.DataFrame:
+    """Outcomes in scans of one resolution, with their radii and whether each would be given a position."""
+    resolution = float(seen["resolution_mm"].iloc[0])
+    rows = zip(seen["landmark"], seen["spread_mm"], strict=True)
+    return seen.assign(
+        radius=[calibration.radius_of(name, resolution, spread) for name, spread in rows],
+        given=is_given(seen, calibration.presence_at(resolution), uncertain),
+    )
 
 
 def report(title: str, table: pd.DataFrame) -> None:
@@ -47,14 +55,14 @@ def report(title: str, table: pd.DataFrame) -> None:
             f"{found['error_mm'].mean():.3f} mm on average; {held.mean():.1%} within radii of "
             f"{found['radius'].mean():.2f} mm"
         )
-    seen = table[table["coarseness"] == 1]
-    for what, part in (("whole", seen[seen["cut"] == 0]), ("cut", seen[seen["cut"] > 0])):
+    for (cut, edge), part in table.groupby([table["cut"] > 0, "coarseness"]):
         right = (part["given"] == part["present"]).mean()
         found = part[part["given"] & part["present"]]
         f1 = 2 * len(found) / (part["given"].sum() + part["present"].sum())
         print(
-            f"  presence, {what} scans: accuracy {right:.1%}, F1 {f1:.1%}, {(~part['present']).sum()} of "
-            f"{len(part)} absent; {len(found)} found, off by {found['error_mm'].mean():.3f} mm on average"
+            f"  presence, {'cut' if cut else 'whole'} scans, voxels times {edge}: accuracy {right:.1%}, "
+            f"F1 {f1:.1%}, {(~part['present']).sum()} of {len(part)} absent; "
+            f"{len(found)} found, off by {found['error_mm'].mean():.3f} mm on average"
         )
 
 

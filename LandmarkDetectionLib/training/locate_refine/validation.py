@@ -1,8 +1,8 @@
-"""The whole chain on the validation cases: as they are, with their field of view cut, and coarser."""
+"""The whole chain on the validation cases: as they are, with their field of view cut, and both coarser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def validate(
     seed: int,
     track: Track = untracked,
 ) -> list[Outcome]:
-    """Detect in every case as it is, cut, and coarser.
+    """Detect in every case as it is and cut, and in coarser looks at both.
 
     Args:
         chain: what detects.
@@ -54,17 +54,25 @@ def validate(
     for number, (coarse, fine) in enumerate(track(cases, VALIDATING)):
         rng = np.random.default_rng([seed, number])
         volumes = coarse.whole_volume(), fine.whole_volume()
-        for cut in range(CUTS + 1):
-            shorten = _draw_cut(rng, fine) if cut else None
-            if cut and shorten is None:
-                continue
-            seen = [shorten(volume) if shorten else volume for volume in volumes]
-            outcomes.append(_outcome(chain, locate, refine, fine, seen, device, preparation, cut=cut))
-        for coarseness, seen in coarser_looks(volumes, volumes[1], preparation.normaliser):
-            outcomes.append(
-                _outcome(chain, locate, refine, fine, seen, device, preparation, coarseness=coarseness)
-            )
+        for cut, shown in _cuts(rng, fine, volumes):
+            for coarseness, seen in [(1, shown), *coarser_looks(shown, shown[1], preparation.normaliser)]:
+                outcomes.append(
+                    _outcome(
+                        chain, locate, refine, fine, seen, device, preparation, cut=cut, coarseness=coarseness
+                    )
+                )
     return outcomes
+
+
+def _cuts(
+    rng: np.random.Generator, case: PreparedCase, volumes: Sequence[Volume]
+) -> Iterator[tuple[int, Sequence[Volume]]]:
+    """The volumes of a case as they are, number 0, and ended somewhere between its landmarks."""
+    yield 0, volumes
+    for cut in range(1, CUTS + 1):
+        shorten = _draw_cut(rng, case)
+        if shorten:
+            yield cut, [shorten(volume) for volume in volumes]
 
 
 def _outcome(

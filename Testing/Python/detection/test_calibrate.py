@@ -6,8 +6,8 @@ import pytest
 from LandmarkDetectionLib.detection.calibrate import (
     calibrated_presence,
     conformal_radius,
+    fit_level,
     fit_presence,
-    fit_radii,
 )
 
 
@@ -27,26 +27,26 @@ def test_landmarks_with_few_errors_share_the_pooled_radius() -> None:
     errors = np.full((12, 2), np.nan)
     errors[:, 0] = np.linspace(0.1, 1.2, 12)
     errors[:3, 1] = 5.0
-    radii = fit_radii(["many", "few"], errors, resolution=0.5)
-    assert radii is not None
-    assert set(radii.landmarks_mm) == {"many"}
-    assert radii.points == 15
-    assert radii.of("few", np.nan) == 5.0
+    level = fit_level(["many", "few"], errors, resolution=0.5)
+    assert level is not None
+    assert set(level.landmarks_mm) == {"many"}
+    assert level.points == 15
+    assert level.radius_of("few", np.nan) == 5.0
 
 
 def test_too_few_errors_give_no_radius() -> None:
-    assert fit_radii(["a"], np.full((0, 1), np.nan), resolution=0.5) is None
-    assert fit_radii(["a"], np.ones((5, 1)), resolution=0.5) is None
+    assert fit_level(["a"], np.full((0, 1), np.nan), resolution=0.5) is None
+    assert fit_level(["a"], np.ones((5, 1)), resolution=0.5) is None
 
 
 def test_radii_in_spreads_follow_the_evidence() -> None:
     rng = np.random.default_rng(1)
     spreads = rng.uniform(0.1, 1.0, (200, 2))
     errors = spreads * rng.exponential(size=(200, 2))
-    fitted = fit_radii(["a", "b"], errors, spreads=spreads, resolution=0.5)
+    fitted = fit_level(["a", "b"], errors, spreads=spreads, resolution=0.5)
     assert fitted is not None
     new = rng.uniform(0.1, 1.0, 3000)
-    radii = np.array([fitted.of("a", spread) for spread in new])
+    radii = np.array([fitted.radius_of("a", spread) for spread in new])
     held = new * rng.exponential(size=3000) <= radii
     for part in (new < 0.3, new > 0.8):
         assert 0.86 <= held[part].mean() <= 0.95

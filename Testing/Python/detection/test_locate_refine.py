@@ -32,7 +32,7 @@ from LandmarkDetectionLib.detection.locate_refine import (
 )
 from LandmarkDetectionLib.detection.progress import no_progress
 from LandmarkDetectionLib.detection.refine import Refined, View, look, read
-from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Radii, load_bundle, save_bundle
+from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Level, load_bundle, save_bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
 
@@ -317,7 +317,7 @@ def test_an_implausible_constellation_lowers_confidence(a_bundle: Path) -> None:
 
 def test_a_coarser_scan_has_wider_radii_and_in_the_end_none(a_bundle: Path) -> None:
     """The mean square of a voxel's edges counts; the bundle's grid has 0.5 mm."""
-    calibration = Calibration(0.9, (Radii(0.5, 40, 0.5, {}, 0.5), Radii(2, 40, 2.0, {}, 1.5)))
+    calibration = Calibration(0.9, (Level(0.5, 40, 0.5, {}, 0.5), Level(2, 40, 2.0, {}, 1.5)))
     bundle = replace(load_bundle(a_bundle), calibration=calibration)
     settings = LocateRefineSettings.from_numbers(bundle.detection)
 

@@ -46,7 +46,7 @@ def test_it_says_what_it_is_and_is_small(model: Path) -> None:
     bundle = load_bundle(model)
     assert bundle.engine == "locate-refine" and len(bundle.table) == 45
     assert bundle.licence == "GPL-3.0" and "not" in bundle.intended_use
-    assert bundle.calibration is not None and bundle.calibration.presence is not None
+    assert bundle.calibration is not None and bundle.calibration.presence_at(0.14) is not None
     assert bundle.metrics["validation"]["val_found"] == 1.0
     assert sum(path.stat().st_size for path in model.iterdir()) < 15e6
     assert (model / "model-card.md").is_file()

@@ -21,7 +21,7 @@ from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.model.bundle import (
     Bundle,
     Calibration,
-    Radii,
+    Level,
     load_bundle,
     load_weights,
     pack_bundle,
@@ -54,7 +54,7 @@ def a_bundle() -> Bundle:
             deviations=np.array([0.2, np.nan, 0.3]),
         ),
         calibration=Calibration(
-            0.9, (Radii(1, 40, 0.31, {"links": 0.2}), Radii(4, 40, 0.9, {})), (1.2, -0.3)
+            0.9, (Level(1, 40, 0.31, {"links": 0.2}, presence=(1.2, -0.3)), Level(4, 40, 0.9, {}))
         ),
         training_data={"fingerprint": "abc"},
         metrics={"validation": {"val_mre_mm": 0.2}},
@@ -103,7 +103,7 @@ def test_the_folder_holds_json_and_safetensors_only(a_folder: Path) -> None:
 def test_another_version_is_refused_with_both_versions(a_folder: Path) -> None:
     change(a_folder, lambda content: content.update(version=99))
     sentence = refusal(lambda: load_bundle(a_folder))
-    assert "99" in sentence and "model.json" in sentence and "version 2" in sentence
+    assert "99" in sentence and "model.json" in sentence and "version 3" in sentence
 
 
 @pytest.mark.parametrize(
@@ -152,26 +152,37 @@ def test_radii_are_per_landmark_where_there_is_one(a_bundle: Bundle) -> None:
 
 
 def test_in_coarser_scans_a_radius_grows_until_nobody_knows() -> None:
-    calibration = Calibration(0.9, (Radii(1, 40, 0.3, {"apex": 0.1}), Radii(4, 40, 0.9, {"apex": 0.05})))
+    calibration = Calibration(0.9, (Level(1, 40, 0.3, {"apex": 0.1}), Level(4, 40, 0.9, {"apex": 0.05})))
     radii = [calibration.radius_of("base", resolution) for resolution in (0.5, 1.0, 2.0, 4.0, 4.3)]
     np.testing.assert_allclose(radii, [0.3, 0.3, 0.6, 0.9, 0.9])
     assert calibration.radius_of("apex", 4.0) == 0.1, "never smaller than in a finer scan"
     assert np.isnan(calibration.radius_of("base", 4.5))
 
 
+def test_presence_goes_over_from_one_resolution_to_the_next() -> None:
+    levels = (
+        Level(1, 40, 0.3, {}, presence=(0.6, 0.4)),
+        Level(2, 40, 0.5, {}),
+        Level(4, 40, 0.9, {}, presence=(0.4, 2)),
+    )
+    seen = [Calibration(0.9, levels).presence_at(resolution) for resolution in (0.5, 1, 2, 4, 9)]
+    np.testing.assert_allclose(np.array(seen), [(0.6, 0.4), (0.6, 0.4), (0.5, 1.2), (0.4, 2), (0.4, 2)])
+    assert Calibration(0.9, levels[1:2]).presence_at(1) is None
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda calibration: calibration.update(radii=[]), "one resolution or several"),
-        (lambda calibration: calibration["radii"].reverse(), "the finest first"),
-        (lambda calibration: calibration["radii"][0].update(resolution=0), "resolution 0.0"),
-        (lambda calibration: calibration["radii"][0].update(resolution=None), "a field is wrong"),
-        (lambda calibration: calibration["radii"][1].update(pooled_mm="wide"), "'wide'"),
-        (lambda calibration: calibration["radii"][1].pop("pooled_per_spread"), "'pooled_per_spread'"),
-        (lambda calibration: calibration["radii"][0]["landmarks_mm"].update(links=-1), "not a length"),
-        (lambda calibration: calibration["radii"][0].update(landmarks_mm=None), "a field is wrong"),
-        (lambda calibration: calibration.update(presence=[1.0]), "a field is wrong"),
-        (lambda calibration: calibration.clear(), "'presence'"),
+        (lambda calibration: calibration.update(levels=[]), "one resolution or several"),
+        (lambda calibration: calibration["levels"].reverse(), "the finest first"),
+        (lambda calibration: calibration["levels"][0].update(resolution=0), "resolution 0.0"),
+        (lambda calibration: calibration["levels"][0].update(resolution=None), "a field is wrong"),
+        (lambda calibration: calibration["levels"][1].update(pooled_mm="wide"), "'wide'"),
+        (lambda calibration: calibration["levels"][1].pop("pooled_per_spread"), "'pooled_per_spread'"),
+        (lambda calibration: calibration["levels"][0]["landmarks_mm"].update(links=-1), "not a length"),
+        (lambda calibration: calibration["levels"][0].update(landmarks_mm=None), "a field is wrong"),
+        (lambda calibration: calibration["levels"][0].update(presence=[1.0]), "a field is wrong"),
+        (lambda calibration: calibration.clear(), "'coverage'"),
     ],
 )
 def test_a_damaged_calibration_is_refused(

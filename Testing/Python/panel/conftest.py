@@ -20,7 +20,7 @@ from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Radii, save_bundle
+from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Level, save_bundle
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 
@@ -73,7 +73,7 @@ def a_trained_model() -> Path:
         network={"channels": [8, 8, 8], "blocks": [2, 3, 2, 1], "groups": 8},
         detection={"window": [32, 32, 32], "threshold": 0.5, "uncertain": 0.3},
         shape=ShapeModel.of_mean(np.array([[0.0, 0, 0], [12, 0, 0], [0, 9, 4]])),
-        calibration=Calibration(0.9, (Radii(1.0, 40, 1.25, {"dark": 0.75}),)),
+        calibration=Calibration(0.9, (Level(1.0, 40, 1.25, {"dark": 0.75}),)),
         training_data={"training_cases": 60, "validation_cases": 0},
         licence="CC0-1.0",
         intended_use="Blobs for tests.",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.training.outcomes import (
     Outcome,
     calibration_of,
@@ -71,14 +72,39 @@ def test_radii_come_from_whole_scans_and_presence_from_cut_ones_too() -> None:
         outcomes.append(an_outcome(str(number), 9.0, cut=1, chin=False, logit=float(rng.normal(-3, 1))))
     table = tabulate(outcomes, NAMES)
     calibration = calibration_of(table, NAMES, UNCERTAIN)
-    assert calibration is not None and [radii.points for radii in calibration.radii] == [60]
-    assert 0.8 < calibration.radii[0].pooled_mm < 1.0, "cut scans have errors of 9 mm here"
-    own = calibration.radii[0].landmarks_mm["nose"]
+    assert calibration is not None and [level.points for level in calibration.levels] == [60]
+    assert 0.8 < calibration.levels[0].pooled_mm < 1.0, "cut scans have errors of 9 mm here"
+    own = calibration.levels[0].landmarks_mm["nose"]
     assert calibration.radius_of("nose", 0.5, spread=0.5) == pytest.approx(own)
-    assert calibration.presence is not None
-    slope, intercept = calibration.presence
+    presence = calibration.presence_at(0.5)
+    assert presence is not None
+    slope, intercept = presence
     assert slope * 4 + intercept > 1 and slope * -3 + intercept < -1
     assert figures_of(table, NAMES, cap=1.5)["val_found"] == 1.0
+
+
+def test_coarser_scans_have_a_presence_of_their_own() -> None:
+    """A landmark with a logit of -2 is absent in a scan as it is, and there in a coarser one."""
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for number in range(30):
+        for edge, there, absent in ((1, 5.0, -2.0), (2, -2.0, -9.0)):
+            for cut, logit in enumerate((there, absent)):
+                outcomes.append(
+                    an_outcome(
+                        str(number),
+                        float(rng.random()),
+                        cut=cut,
+                        coarseness=edge,
+                        chin=not cut,
+                        logit=float(rng.normal(logit, 1)),
+                    )
+                )
+    calibration = calibration_of(tabulate(outcomes, NAMES), NAMES, UNCERTAIN)
+    assert calibration is not None and [level.points for level in calibration.levels] == [60, 60]
+    as_it_is, coarser = (calibration.presence_at(resolution) for resolution in (0.5, 1.0))
+    assert calibrated_presence(np.array([-2.0]), as_it_is) < 0.2
+    assert calibrated_presence(np.array([-2.0]), coarser) > 0.8
 
 
 def test_coarser_scans_have_radii_of_their_own_and_change_nothing_else() -> None:
@@ -93,10 +119,10 @@ def test_coarser_scans_have_radii_of_their_own_and_change_nothing_else() -> None
     table = tabulate([*whole, *coarser, *few], NAMES)
     calibration = calibration_of(table, NAMES, UNCERTAIN)
     assert alone is not None and calibration is not None
-    assert calibration.radii[0] == alone.radii[0] and calibration.presence == alone.presence
-    assert [radii.resolution for radii in calibration.radii] == [0.5, 1], "two points of 4 are too few"
-    assert calibration.radii[1].pooled_mm == pytest.approx(3 * calibration.radii[0].pooled_mm, rel=0.1)
-    assert calibration.radii[1].points == 30, "a chin that would not be given a position has no radius"
+    assert calibration.levels[0] == alone.levels[0]
+    assert [level.resolution for level in calibration.levels] == [0.5, 1], "two points of 4 are too few"
+    assert calibration.levels[1].pooled_mm == pytest.approx(3 * calibration.levels[0].pooled_mm, rel=0.1)
+    assert calibration.levels[1].points == 30, "a chin that would not be given a position has no radius"
     assert figures_of(table, NAMES, cap=1.5) == figures_of(tabulate(whole, NAMES), NAMES, cap=1.5)
 
 
@@ -105,7 +131,7 @@ def test_a_look_that_is_no_coarser_than_the_scan_has_no_radii_of_its_own() -> No
     outcomes = [an_outcome(str(number), 0.1, coarseness=edge) for number in range(30) for edge in (1, 2)]
     table = tabulate(outcomes, NAMES).assign(resolution_mm=3.0)
     calibration = calibration_of(table, NAMES, UNCERTAIN)
-    assert calibration is not None and [radii.resolution for radii in calibration.radii] == [3.0]
+    assert calibration is not None and [level.resolution for level in calibration.levels] == [3.0]
 
 
 def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
@@ -114,8 +140,8 @@ def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
     )
     table = tabulate([Outcome(**{**bare.__dict__, "case": str(number)}) for number in range(12)], NAMES)
     calibration = calibration_of(table, NAMES, UNCERTAIN)
-    assert calibration is not None and calibration.presence is None
-    assert calibration.radii[0].pooled_per_spread is None
+    assert calibration is not None and calibration.presence_at(0.5) is None
+    assert calibration.levels[0].pooled_per_spread is None
     assert calibration.radius_of("nose", 0.5) == pytest.approx(3**0.5)
 
 
