@@ -18,7 +18,13 @@ from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of, write_case
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.inputs import Input, find_inputs
-from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, read_case, write_summary
+from LandmarkDetectionLib.detection.results import (
+    CaseDetections,
+    CaseOutcome,
+    lack_radii,
+    read_case,
+    write_summary,
+)
 from LandmarkDetectionLib.detection.results import write_case as write_result
 from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, Bundle
@@ -270,20 +276,12 @@ class BatchSection:
         self._running = False
         self._client.release()
         rest(self._ui.batchProgressBar)
-        failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
         if batch.outcomes:
             try:
                 write_summary(batch.outcomes.values(), batch.folder)
-                text = _("{count} done; results in {folder}. Click on a case to look at it.").format(
-                    count=len(batch.outcomes) - len(failed), folder=batch.folder
-                )
+                self._say(_how_it_went(batch))
             except InputError as error:
-                text = str(error)
-            if failed:
-                text += " " + _("{count} failed, the first: {reason}").format(
-                    count=len(failed), reason=failed[0].error
-                )
-            self._say(text)
+                self._say(str(error))
         self._fill_table()
         self.update()
 
@@ -436,6 +434,25 @@ class BatchSection:
         say(self._ui.batchMessageLabel, text)
         if text:
             self._log(text)
+
+
+def _how_it_went(batch: _Batch) -> str:
+    """What was done, and what a person should know about it."""
+    failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
+    text: str = _("{count} done; results in {folder}. Click on a case to look at it.").format(
+        count=len(batch.outcomes) - len(failed), folder=batch.folder
+    )
+    results = [outcome.result for outcome in batch.outcomes.values() if outcome.result is not None]
+    coarse = [result.case for result in results if lack_radii(result.detections)]
+    if batch.bundle.calibration and coarse:
+        text += " " + _("{count} too coarse for error radii, the first: {case}.").format(
+            count=len(coarse), case=coarse[0]
+        )
+    if failed:
+        text += " " + _("{count} failed, the first: {reason}").format(
+            count=len(failed), reason=failed[0].error
+        )
+    return text
 
 
 def _table_rows(batch: _Batch, accepted: Container[str]) -> list[tuple[tuple[str, str, str, str], str]]:

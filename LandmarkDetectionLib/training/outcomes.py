@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.detection.calibrate import COVERAGE, calibrated_presence, fit_level, fit_presence
 from LandmarkDetectionLib.model.bundle import Calibration, Level
 from LandmarkDetectionLib.training.checkpoints import measured
@@ -27,7 +28,7 @@ class Outcome:
         truth: (K, 3) world mm; NaN where absent.
         known: (K,) whether anybody knows where the landmark is, or that it is absent.
         positions: (K, 3) world mm; NaN where nothing was found.
-        inside: (K,) whether they lie in the scan.
+        frame: of the scan as it was seen.
         spreads: (K,) mm, of the evidence; NaN where the engine does not tell.
         presences: (K,) logits; NaN where the engine does not tell.
         resolution: of the scan as it was seen, mm, as `Preparation.resolution_of` has it.
@@ -39,7 +40,7 @@ class Outcome:
     truth: Array
     known: NDArray[np.bool_]
     positions: Array
-    inside: NDArray[np.bool_]
+    frame: Frame
     spreads: Array
     presences: Array
     resolution: float
@@ -50,6 +51,12 @@ class Outcome:
     def present(self) -> NDArray[np.bool_]:
         """(K,) whether each landmark is in the scan."""
         return np.asarray(np.isfinite(self.truth).all(axis=1))
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """(K,) whether a position was found that lies in the scan."""
+        found = np.isfinite(self.positions).all(axis=1)
+        return np.asarray(found & self.frame.contains(np.nan_to_num(self.positions)))
 
     @property
     def errors(self) -> Array:

@@ -89,14 +89,13 @@ class DenseEngine:
 
     def _outcome(self, case: PreparedCase, positions: NDArray[np.float64], coarseness: int = 1) -> Outcome:
         """What was found in a case; the engine tells neither spreads nor whether a landmark is there."""
-        inside = case.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
         nothing = np.full(len(positions), np.nan)
         return Outcome(
             case=case.name,
             truth=case.positions,
             known=case.known,
             positions=positions,
-            inside=inside,
+            frame=case.frame,
             spreads=nothing,
             presences=nothing,
             resolution=self.preparation.resolution_of(case.scanned, coarseness),

@@ -98,13 +98,12 @@ def _outcome(
     else:
         refined = chain.refine(refine, fine, found.pose, device)
         positions, spreads, presences = refined.positions, refined.spreads, refined.presences
-    inside = fine.frame.contains(np.nan_to_num(positions)) & np.isfinite(positions).all(axis=1)
     return Outcome(
         case=case.name,
         truth=truth,
         known=case.known,
         positions=positions,
-        inside=inside,
+        frame=fine.frame,
         spreads=spreads,
         presences=presences,
         resolution=preparation.resolution_of(case.scanned, coarseness),

@@ -59,6 +59,15 @@ def test_failed_cases_come_first_then_the_most_doubtful(host: Any, a_widget: Any
     assert {"head 1.mrk.json", "head 1.csv", "empty.csv", "summary.csv"} <= names
 
 
+def test_scans_that_are_too_coarse_for_error_radii_are_named(
+    host: Any, a_widget: Any, a_scan: Volume, tmp_path: Path
+) -> None:
+    write_volume(a_scan, tmp_path / "fine.nii.gz")
+    write_volume(a_scan.averaged((1, 1, 2)), tmp_path / "coarse.nii.gz")
+    said = detect_in(host, a_widget, tmp_path)
+    assert said.startswith("2 done") and "1 too coarse for error radii, the first: coarse." in said
+
+
 def test_a_click_opens_a_case_with_its_landmarks_and_accepting_writes_it_to_the_data_set(
     host: Any, a_widget: Any, a_folder: Path, the_points: Array, tmp_path: Path
 ) -> None:

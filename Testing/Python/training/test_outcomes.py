@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.training.outcomes import (
     Outcome,
@@ -19,6 +20,7 @@ from LandmarkDetectionLib.training.outcomes import (
 
 NAMES = ("nose", "chin")
 NOTHING = np.full(2, np.nan)
+SCAN = Frame(size=(60, 60, 60), origin=(-15, -15, -15), spacing=(0.5, 0.5, 0.5))
 UNCERTAIN = 0.5
 
 
@@ -38,7 +40,7 @@ def an_outcome(
         truth=truth,
         known=np.array([True, True]),
         positions=np.array([[error, 0, 0], [10, error, 0]]),
-        inside=np.array([True, True]),
+        frame=SCAN,
         spreads=np.array([0.5, 0.5]),
         presences=np.array([5.0, logit]),
         resolution=0.5 * coarseness,
@@ -53,7 +55,7 @@ def test_the_table_says_what_was_found_and_what_was_missed() -> None:
         np.ones((2, 3)),
         np.array([True, False]),
         np.full((2, 3), np.nan),
-        ~np.ones(2, bool),
+        SCAN,
         NOTHING,
         NOTHING,
         resolution=0.5,
@@ -61,6 +63,7 @@ def test_the_table_says_what_was_found_and_what_was_missed() -> None:
     table = tabulate([an_outcome("a", 0.3, chin=False), lost], NAMES)
     assert table[["case", "landmark"]].to_numpy().tolist() == [["a", "nose"], ["a", "chin"], ["b", "nose"]]
     assert table["present"].tolist() == [True, False, True]
+    assert table["inside"].tolist() == [True, True, False]
     errors = table["error_mm"].to_numpy()
     assert errors[0] == pytest.approx(0.3) and np.isnan(errors[1]) and np.isinf(errors[2])
 
@@ -135,9 +138,7 @@ def test_a_look_that_is_no_coarser_than_the_scan_has_no_radii_of_its_own() -> No
 
 
 def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
-    bare = Outcome(
-        "a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), np.ones(2, bool), NOTHING, NOTHING, 0.5
-    )
+    bare = Outcome("a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), SCAN, NOTHING, NOTHING, 0.5)
     table = tabulate([Outcome(**{**bare.__dict__, "case": str(number)}) for number in range(12)], NAMES)
     calibration = calibration_of(table, NAMES, UNCERTAIN)
     assert calibration is not None and calibration.presence_at(0.5) is None
