@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.model.bundle import VERSION
 from LandmarkDetectionLib.worker.protocol import Progress
 
 Array = NDArray[np.float64]
@@ -538,7 +539,7 @@ def test_a_damaged_model_is_told_in_one_sentence(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"version": 99}, "the model has version 99, this program reads version 2"),
+        ({"version": 99}, f"the model has version 99, this program reads version {VERSION}"),
         ({"format": "other"}, "the field 'format' is not"),
         ({"landmarks": None}, "a field is wrong"),
     ],

@@ -24,7 +24,7 @@ import yaml
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
-from LandmarkDetectionLib.model.bundle import Calibration, Level
+from LandmarkDetectionLib.model.bundle import VERSION, Calibration, Level
 from LandmarkDetectionLib.phantom.dataset import write_dataset
 from LandmarkDetectionLib.phantom.settings import PhantomSettings
 from train_cli.app import main
@@ -231,8 +231,8 @@ def test_several_processes_train_one_model_and_one_speaks(trained: Path) -> None
         (lambda model: (model / "weights.safetensors").unlink(), ["weights.safetensors", "missing"]),
         (lambda model: (model / "model.json").unlink(), ["model.json is missing"]),
         (
-            lambda model: rewrite(model, '"version": 2', '"version": 7'),
-            ["model.json", "version 7", "version 2"],
+            lambda model: rewrite(model, f'"version": {VERSION}', '"version": 99'),
+            ["model.json", "version 99", f"version {VERSION}"],
         ),
         (lambda model: rewrite(model, '"engine": "dense"', '"engine": "x"'), ["model.json", "engine 'x'"]),
         (lambda model: rewrite(model, '"landmarks":', '"points":'), ["model.json", "'landmarks'"]),
