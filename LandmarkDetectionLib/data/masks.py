@@ -221,12 +221,12 @@ def _fit_sphere(inside: Array, outside: Array, voxel: float) -> tuple[Array, int
     terms = np.column_stack([2 * points, np.ones(len(points))])
     sphere = np.array([0.0, 0.0, 0.0, 1.0])
     for margin in 2 * _MARGINS * voxel / radius:
-        sphere = _widest_margin(terms, squares, side, margin, sphere)
+        sphere = _least_hinge_loss(terms, squares, side, margin, sphere)
     misfits = int(np.count_nonzero(side * (terms @ sphere - squares) < 0))
     return sphere[:3] * radius, misfits
 
 
-def _widest_margin(terms: Array, squares: Array, side: Array, margin: float, start: Array) -> Array:
+def _least_hinge_loss(terms: Array, squares: Array, side: Array, margin: float, start: Array) -> Array:
     """The sphere with the least squared hinge loss; what the points leave open stays as in `start`."""
 
     def loss(sphere: Array) -> float:
@@ -241,7 +241,8 @@ def _widest_margin(terms: Array, squares: Array, side: Array, margin: float, sta
         step = np.linalg.solve(normal, terms[close].T @ target + _PULL_BACK * start) - sphere
         if np.abs(step).max() < 1e-10:
             break
-        while loss(sphere + step) > loss(sphere):
+        before = loss(sphere)
+        while loss(sphere + step) > before:
             step /= 2
         sphere = sphere + step
     return sphere

@@ -15,6 +15,9 @@ COVERAGE = 0.9
 """The share of truths that a radius shall hold."""
 _NEWTON_STEPS = 50
 _RIDGE = 1e-3
+_FEWEST = 5
+"""Landmarks that are there, and that are not, for presence to be learnt: with one or two the slope can be
+negative."""
 _USUAL = 3.0
 """Standard deviations from the shape that speak against nothing."""
 _FREEDOM = 4.0
@@ -92,10 +95,10 @@ def fit_presence(logits: Array, present: NDArray[np.bool_]) -> tuple[float, floa
         present: (n,) whether the landmark was there.
 
     Returns:
-        None where all or none were there: nothing can be learnt from that.
+        None where all were there, or none, but for a few: little can be learnt from that.
     """
     positive, negative = int(present.sum()), int((~present).sum())
-    if not positive or not negative:
+    if min(positive, negative) < _FEWEST:
         return None
     targets = np.where(present, (positive + 1) / (positive + 2), 1 / (negative + 2))
     design = np.column_stack([logits, np.ones_like(logits)])

@@ -108,10 +108,13 @@ class Calibration:
         return float(np.interp(np.log(resolution), np.log(known), told))
 
     def presence_at(self, resolution: float) -> tuple[float, float] | None:
-        """Slope and intercept of presence in a scan of a resolution, mm; beyond all levels the nearest's."""
-        known = [(np.log(level.resolution), *level.presence) for level in self.levels if level.presence]
-        if not known:
+        """Slope and intercept of presence in a scan of a resolution, mm; beyond all levels the nearest's.
+
+        None where the finest level has none: a coarser one says nothing of finer scans.
+        """
+        if self.levels[0].presence is None:
             return None
+        known = [(np.log(level.resolution), *level.presence) for level in self.levels if level.presence]
         resolutions, slopes, intercepts = zip(*known, strict=True)
         at = np.log(resolution)
         return float(np.interp(at, resolutions, slopes)), float(np.interp(at, resolutions, intercepts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -279,9 +279,12 @@ class BatchSection:
         if batch.outcomes:
             try:
                 write_summary(batch.outcomes.values(), batch.folder)
-                self._say(_how_it_went(batch))
+                text = _("{count} done; results in {folder}. Click on a case to look at it.").format(
+                    count=sum(not outcome.error for outcome in batch.outcomes.values()), folder=batch.folder
+                )
             except InputError as error:
-                self._say(str(error))
+                text = str(error)
+            self._say(" ".join([text, *_what_to_know(batch)]))
         self._fill_table()
         self.update()
 
@@ -436,23 +439,17 @@ class BatchSection:
             self._log(text)
 
 
-def _how_it_went(batch: _Batch) -> str:
-    """What was done, and what a person should know about it."""
-    failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
-    text: str = _("{count} done; results in {folder}. Click on a case to look at it.").format(
-        count=len(batch.outcomes) - len(failed), folder=batch.folder
-    )
+def _what_to_know(batch: _Batch) -> Iterator[str]:
+    """Sentences about the cases that did not go as they should."""
     results = [outcome.result for outcome in batch.outcomes.values() if outcome.result is not None]
     coarse = [result.case for result in results if lack_radii(result.detections)]
     if batch.bundle.calibration and coarse:
-        text += " " + _("{count} too coarse for error radii, the first: {case}.").format(
+        yield _("{count} too coarse for error radii, the first: {case}.").format(
             count=len(coarse), case=coarse[0]
         )
+    failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
     if failed:
-        text += " " + _("{count} failed, the first: {reason}").format(
-            count=len(failed), reason=failed[0].error
-        )
-    return text
+        yield _("{count} failed, the first: {reason}").format(count=len(failed), reason=failed[0].error)
 
 
 def _table_rows(batch: _Batch, accepted: Container[str]) -> list[tuple[tuple[str, str, str, str], str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -150,7 +150,7 @@ def _processes() -> tuple[int, int]:
 def _stoppable(trainer: L.Trainer) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM through: Lightning would end the program as if it had failed.
 
-    On Windows a worker that the signal reaches while it starts dies of it, which is a RuntimeError here.
+    A spawned worker that the signal reaches while it starts dies of it, which is a RuntimeError here.
     """
     try:
         yield
@@ -176,24 +176,36 @@ def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> Loa
 
 
 class Loader(DataLoader[Any]):
-    """A loader whose workers are started while no signal can reach them, as they ignore them from then on."""
+    """A loader that a stop cannot reach while its workers start: neither them, nor half an iterator."""
 
     def __iter__(self) -> Any:
-        with _signals_held():
+        if self._iterator is not None:
             return super().__iter__()
+        with _stops_noted() as stops:
+            iterator = super().__iter__()
+        try:
+            for stop in stops:
+                signal.raise_signal(stop)
+        except BaseException:
+            self._iterator = None
+            del iterator  # its workers end with it
+            raise
+        return iterator
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the end; Windows cannot hold them."""
-    if sys.platform == "win32":
-        yield
+def _stops_noted() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM have no effect, here and in forked processes; gives those that came."""
+    stops: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stops
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = {stop: signal.signal(stop, lambda number, _: stops.append(number)) for stop in _STOPS}
     try:
-        yield
+        yield stops
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
 
 
 def _leave_stopping_to_the_trainer(worker: int) -> None:

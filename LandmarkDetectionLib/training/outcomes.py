@@ -106,12 +106,14 @@ def calibration_of(table: pd.DataFrame, names: Sequence[str], uncertain: float) 
         uncertain: probability of being there from which an engine that tells it gives a position.
 
     Returns:
-        None where there are too few errors.
+        None where there are too few errors in the scans as they are.
     """
     levels: list[Level] = []
     for _, seen in table.groupby("coarseness"):
         level = _level_of(seen, names, uncertain)
-        if level is not None and (not levels or level.resolution > levels[-1].resolution):
+        if level is None:
+            break
+        if not levels or level.resolution > levels[-1].resolution:
             levels.append(level)
     return Calibration(COVERAGE, tuple(levels)) if levels else None
 

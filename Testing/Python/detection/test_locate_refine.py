@@ -32,6 +32,7 @@ from LandmarkDetectionLib.detection.locate_refine import (
 )
 from LandmarkDetectionLib.detection.progress import no_progress
 from LandmarkDetectionLib.detection.refine import Refined, View, look, read
+from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Level, load_bundle, save_bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
@@ -317,18 +318,27 @@ def test_an_implausible_constellation_lowers_confidence(a_bundle: Path) -> None:
 
 def test_a_coarser_scan_has_wider_radii_and_in_the_end_none(a_bundle: Path) -> None:
     """The mean square of a voxel's edges counts; the bundle's grid has 0.5 mm."""
-    calibration = Calibration(0.9, (Level(0.5, 40, 0.5, {}, 0.5), Level(2, 40, 2.0, {}, 1.5)))
+    levels = (
+        Level(0.5, 40, 0.5, {}, 0.5, presence=(1.0, 0.0)),
+        Level(2, 40, 2.0, {}, 1.5, presence=(1.0, -3.0)),
+    )
+    calibration = Calibration(0.9, levels)
     bundle = replace(load_bundle(a_bundle), calibration=calibration)
     settings = LocateRefineSettings.from_numbers(bundle.detection)
 
-    def radius(*spacing: float) -> float:
+    def seen(*spacing: float) -> Detection:
         frame = Frame(size=(400, 400, 400), origin=[-50, -50, -50], spacing=spacing)
-        return judge(refined_at(SHAPE), frame, bundle, settings)[0].radius_mm
+        return judge(refined_at(SHAPE), frame, bundle, settings)[0]
+
+    def radius(*spacing: float) -> float:
+        return seen(*spacing).radius_mm
 
     assert radius(0.25, 0.25, 0.25) == radius(0.5, 0.5, 0.5) == 0.5
     assert radius(1, 1, 1) == pytest.approx(1.0)
     assert radius(0.25, 0.5, 2.5**0.5) == pytest.approx(1.0), "half a mm twice, and the same in the square"
     assert radius(2, 2, 2) == 1.5 and np.isnan(radius(0.5, 4, 0.5))
+    assert seen(0.5, 0.5, 0.5).confidence == pytest.approx(1 / (1 + np.exp(-5)))
+    assert seen(2, 2, 2).confidence == pytest.approx(1 / (1 + np.exp(-2))), "presence has levels too"
 
 
 def refined_at(positions: Array) -> Refined:

@@ -168,7 +168,7 @@ def test_presence_goes_over_from_one_resolution_to_the_next() -> None:
     )
     seen = [Calibration(0.9, levels).presence_at(resolution) for resolution in (0.5, 1, 2, 4, 9)]
     np.testing.assert_allclose(np.array(seen), [(0.6, 0.4), (0.6, 0.4), (0.5, 1.2), (0.4, 2), (0.4, 2)])
-    assert Calibration(0.9, levels[1:2]).presence_at(1) is None
+    assert Calibration(0.9, levels[1:]).presence_at(1) is None, "a coarser level says nothing of finer scans"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """A whole training run on a data set of three cases."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import Sampler, TensorDataset
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
@@ -29,6 +31,7 @@ from LandmarkDetectionLib.training.loop import Loader, _processes, precision_of,
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
+FOUR = TensorDataset(torch.arange(4))
 
 
 def changed(config: DenseConfig, **sections: dict[str, Any]) -> DenseConfig:
@@ -133,16 +136,36 @@ def test_a_finished_run_started_again_keeps_its_model(a_config: DenseConfig, tmp
     assert (train(a_config, tmp_path / "run", device=CPU) / "weights.safetensors").read_bytes() == weights
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be held on Windows")
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="a spawned worker has no handlers yet"
+)
 def test_a_signal_cannot_reach_a_worker_while_it_starts() -> None:
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    loader = Loader(TensorDataset(torch.arange(4)), num_workers=1, worker_init_fn=_interrupt_itself)
+    before = signal.getsignal(signal.SIGINT)
+    loader = Loader(FOUR, num_workers=1, worker_init_fn=_interrupt_itself)
     assert [int(item) for (item,) in loader] == [0, 1, 2, 3]
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == held
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stop_while_workers_start_ends_them() -> None:
+    loader = Loader(FOUR, sampler=_Interrupting(), num_workers=2, persistent_workers=True)
+    with pytest.raises(KeyboardInterrupt):
+        iter(loader)
+    assert loader._iterator is None and not multiprocessing.active_children()
 
 
 def _interrupt_itself(worker: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
+
+
+class _Interrupting(Sampler[int]):
+    """Asked for its first place when the workers have been started."""
+
+    def __iter__(self) -> Iterator[int]:
+        signal.raise_signal(signal.SIGINT)
+        return iter(range(4))
+
+    def __len__(self) -> int:
+        return 4
 
 
 def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: DenseConfig, tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_the_table_says_what_was_found_and_what_was_missed() -> None:
     assert table[["case", "landmark"]].to_numpy().tolist() == [["a", "nose"], ["a", "chin"], ["b", "nose"]]
     assert table["present"].tolist() == [True, False, True]
     assert table["inside"].tolist() == [True, True, False]
+    beyond = tabulate([an_outcome("a", 40.0)], NAMES)
+    assert not beyond["inside"].any()
     errors = table["error_mm"].to_numpy()
     assert errors[0] == pytest.approx(0.3) and np.isnan(errors[1]) and np.isinf(errors[2])
 
