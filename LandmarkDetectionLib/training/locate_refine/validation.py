@@ -84,8 +84,8 @@ def _outcome(
     device: torch.device,
     preparation: Preparation,
     *,
-    cut: int = 0,
-    coarseness: int = 1,
+    cut: int,
+    coarseness: int,
 ) -> Outcome:
     """What the chain says of a case that is seen as a volume at the coarse spacing and one at the fine."""
     coarse, fine = seen

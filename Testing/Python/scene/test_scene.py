@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.cases import case_landmarks, read_split
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.data.masks import mask_centres, read_mask
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table
+from LandmarkDetectionLib.data.volume import Volume, read_volume
+from LandmarkDetectionLib.detection.results import Detection
+
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (pip install slicer-core)")
 import vtk  # noqa: E402
 
-from LandmarkDetectionLib.data.cases import case_landmarks, read_split  # noqa: E402
-from LandmarkDetectionLib.data.errors import InputError  # noqa: E402
-from LandmarkDetectionLib.data.frame import Frame  # noqa: E402
-from LandmarkDetectionLib.data.landmarks import LandmarkSet  # noqa: E402
-from LandmarkDetectionLib.data.masks import mask_centres, read_mask  # noqa: E402
-from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table  # noqa: E402
-from LandmarkDetectionLib.data.volume import Volume, read_volume  # noqa: E402
-from LandmarkDetectionLib.detection.results import Detection  # noqa: E402
 from LandmarkDetectionLib.scene.export import annotated_volumes, case_name, export_case  # noqa: E402
 from LandmarkDetectionLib.scene.markups import (  # noqa: E402
     ask_for,
