@@ -41,11 +41,10 @@ DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
-LOCATE_STEPS, REFINE_STEPS = 120, 181
+LOCATE_STEPS, REFINE_STEPS = 120, 363
 """For each training case: a third of the former misses poses of cut anatomy, half of the latter costs 5 %."""
 FEWEST_CASES, MOST_CASES = 15, 76
 """There are as many steps as for so many cases at least, and at most."""
-MORE_ON_GPU = 2
 LOCATE_COST = 0.4
 """Of a step of locate, against one of refine."""
 BATCH, LARGEST_BATCH = 8, 32
@@ -69,7 +68,6 @@ def plan_locate_refine(
     locate, refine = choose_locate(survey), choose_refine(survey)
     batch, seconds = measure_refine_step(refine, len(survey.table), device)
     steps = (LOCATE_STEPS + REFINE_STEPS) * float(np.clip(survey.cases, FEWEST_CASES, MOST_CASES))
-    steps *= MORE_ON_GPU if device.type == "cuda" else 1
     seconds *= 1 - locate.share * (1 - LOCATE_COST)
     epochs = max(choose_epochs(steps, seconds, hours), 2)
     config = LocateRefineConfig(
