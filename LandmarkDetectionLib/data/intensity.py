@@ -34,6 +34,10 @@ class Normaliser:
         """Normalised voxels, float32 within -1 .. 1; all -1 where a scan is constant."""
         return scale(voxels, self.window_of(voxels))
 
+    def anew(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Voxels of a normalised scan, cut or coarser, as if they were a scan of their own."""
+        return self(voxels) if self.kind == "adaptive" else voxels
+
     def window_of(self, voxels: NDArray[Any]) -> tuple[float, float]:
         """The intensities of a scan that become -1 and 1."""
         if self.kind == "fixed":

@@ -32,7 +32,7 @@ class Candidates:
     """Places where each of K landmarks may be, at most C of each.
 
     Attributes:
-        positions: (K, C, 3) world mm; NaN where there are fewer than C.
+        positions: (K, C, 3) world mm; repeated where there are fewer than C, NaN where there are none.
         values: (K, C) how much speaks for each, not negative; 0 where there is none.
     """
 
@@ -59,8 +59,7 @@ def align(
     shape: Array,
     tolerance: float,
     *,
-    scales: tuple[float, float] = (0.5, 2.0),
-    seed: int = 0,
+    scales: tuple[float, float],
 ) -> Alignment | None:
     """The pose of the mean shape that most candidates agree with.
 
@@ -70,7 +69,6 @@ def align(
         tolerance: how far a right candidate lies from the shape at the right pose, mm (standard deviation).
         scales: smallest and largest size of the anatomy, relative to the mean shape. Where a scan is cut,
             candidates for what is missing crowd at its border and would shrink the shape.
-        seed: of the random triples.
 
     Returns:
         None where fewer than three landmarks have a candidate, or no triple fits the shape in any pose.
@@ -80,9 +78,7 @@ def align(
     usable = np.flatnonzero(values.max(axis=1, initial=0) > 0)
     if len(usable) < 3:
         return None
-    rotations, sizes, shifts = _hypotheses(
-        candidates.positions, values, shape, usable, tolerance, scales, seed
-    )
+    rotations, sizes, shifts = _hypotheses(candidates.positions, values, shape, usable, tolerance, scales)
     if not len(sizes):
         return None
     places, weights = shape[usable], values[usable]
@@ -104,10 +100,9 @@ def _hypotheses(
     usable: NDArray[np.int64],
     tolerance: float,
     scales: tuple[float, float],
-    seed: int,
 ) -> tuple[Array, Array, Array]:
     """Rotations (H, 3, 3), scales (H,) and shifts (H, 3) of poses that bring triples together."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weight = values[usable].max(axis=1)
     trios = _random_trios(rng, weight / weight.sum(), _HYPOTHESES)
     shares = np.cumsum(values[usable], axis=1) / values[usable].sum(axis=1, keepdims=True)

@@ -53,8 +53,8 @@ def find_candidates(
     """The strongest places for each landmark.
 
     A landmark's heat map is a probability over all places of the scan and one more, 'nowhere', whose
-    logarithm is 0: the values of its candidates sum to 1 at most, and are small where it is absent. Only
-    candidates are kept, and the heat maps of a few landmarks in one window at a time.
+    logarithm is 0: a candidate's value is the probability of being about there, and small where the landmark
+    is absent. Only candidates are kept, and the heat maps of a few landmarks in one window at a time.
 
     Args:
         network: in evaluation mode, on `device`.
@@ -134,17 +134,20 @@ def _look(
 
 
 def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Array, Array]:
-    """The strongest peaks in own cells of each heat map, (K, C, 3) x, y, z, and logarithms of their mass."""
+    """The strongest peaks in own cells of each heat map, (K, C, 3) x, y, z, and logarithms of their mass.
+
+    Where a map has fewer peaks, other cells of no mass stand for them.
+    """
     size = 2 * _APART + 1
     highest = torch.nn.functional.max_pool3d(heat[None], size, stride=1, padding=_APART)[0]
     answers = torch.zeros(heat.shape[1:], dtype=torch.bool, device=heat.device)
     answers[own] = True
     peaks = torch.where((heat == highest) & answers, heat, -torch.inf).flatten(1)
-    found = peaks.topk(min(count, peaks.shape[1]), dim=1).indices.cpu().numpy()
+    strengths, found = (kind.cpu().numpy() for kind in peaks.topk(min(count, peaks.shape[1]), dim=1))
     cells = np.stack(np.unravel_index(found, tuple(heat.shape[1:])), axis=-1)
     padded = np.pad(heat.cpu().numpy(), [(0, 0), *[(_APART, _APART)] * 3], constant_values=-np.inf)
     places = np.empty((*found.shape, 3))
-    masses = np.empty(found.shape)
+    masses = np.full(found.shape, -np.inf)
     offset = np.arange(size) - _APART
     for row, peak in np.ndindex(found.shape):
         z, y, x = cells[row, peak]
@@ -154,7 +157,8 @@ def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Array, Arr
         mass = share.sum()
         shift = [(share.sum(axis=axes) * offset).sum() / mass for axes in ((0, 1), (0, 2), (1, 2))]
         places[row, peak] = np.array([x, y, z]) + shift
-        masses[row, peak] = top + np.log(mass)
+        if np.isfinite(strengths[row, peak]):
+            masses[row, peak] = top + np.log(mass)
     return places, masses
 
 

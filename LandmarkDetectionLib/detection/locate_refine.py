@@ -49,6 +49,8 @@ _READINGS = 2
 """Of each look, from which the pose is fitted anew."""
 _SETTLED = 0.4
 """Of the time that refine takes, about, until the pose is settled."""
+MIDLINE = 5.0
+"""Fine voxels from the plane of symmetry within which a landmark without a counterpart is its own."""
 _BEYOND = 1.15
 """Times as large, or as small, as in training may new anatomy be; the coarse pose is not that free."""
 
@@ -62,6 +64,7 @@ class LocateRefineSettings:
         refine: the fine look.
         smallest: size of the anatomy in training, relative to the mean shape, at least.
         largest: the same, at most.
+        mirrored: whether training showed mirror images: only then is one a second opinion.
         tolerance: how far a right candidate lies from the mean shape at the right pose, mm.
         support: a pose that fewer of the candidates agree with, 0 to 1, is no pose: the anatomy is not there.
         found: probability of being there from which a landmark counts as found.
@@ -72,6 +75,7 @@ class LocateRefineSettings:
     refine: RefineSettings
     smallest: float
     largest: float
+    mirrored: bool
     tolerance: float
     support: float
     found: float
@@ -108,8 +112,12 @@ class Chain:
     @classmethod
     def of(cls, settings: LocateRefineSettings, table: LandmarkTable, shape: NDArray[np.float64]) -> Chain:
         """The chain for a landmark table, whose pairs tell how the anatomy is mirrored."""
-        plane = symmetry_plane(shape, table.mirrored_order)
-        return cls(settings, shape, None if plane is None else Mirror(plane.normal, table.mirrored_order))
+        order = table.mirrored_order
+        plane = symmetry_plane(shape, order) if settings.mirrored else None
+        if plane is None:
+            return cls(settings, shape, None)
+        alone = plane.one_sided(shape, order, MIDLINE * settings.refine.spacing)
+        return cls(settings, shape, Mirror(plane.normal, order, alone))
 
     def find_pose(
         self,
@@ -150,7 +158,7 @@ class Chain:
         if self.mirror is None:
             return refined
         mirrored = see(
-            starts,
+            np.where(self.mirror.alone[:, None], np.nan, starts),
             pose.rotation,
             self._window(doubt),
             mirror=self.mirror,

@@ -48,10 +48,13 @@ class Mirror:
     Attributes:
         normal: (3,) unit normal of the plane of symmetry, in the canonical frame.
         order: for each landmark the row of its left-right counterpart, or its own.
+        alone: (K,) landmarks off the plane that have no counterpart: nobody knows where the mirror image
+            would have them.
     """
 
     normal: Array
     order: Sequence[int]
+    alone: NDArray[np.bool_]
 
     @property
     def flip(self) -> Array:
@@ -97,13 +100,24 @@ class Refined:
     spreads: Array
     presences: Array
 
+    @classmethod
+    def nothing(cls, landmarks: int) -> Refined:
+        """Of so many landmarks."""
+        unknown = np.full(landmarks, np.nan)
+        return cls(np.full((landmarks, 3), np.nan), unknown, unknown)
+
     def averaged_with(self, other: Refined) -> Refined:
-        """The mean of two opinions."""
+        """The mean of two opinions; the one that there is where the other has none."""
         return Refined(
-            (self.positions + other.positions) / 2,
-            (self.spreads + other.spreads) / 2,
-            (self.presences + other.presences) / 2,
+            _mean(self.positions, other.positions),
+            _mean(self.spreads, other.spreads),
+            _mean(self.presences, other.presences),
         )
+
+
+def _mean(one: Array, other: Array) -> Array:
+    one, other = np.where(np.isnan(one), other, one), np.where(np.isnan(other), one, other)
+    return (one + other) / 2
 
 
 @dataclass(frozen=True, eq=False)

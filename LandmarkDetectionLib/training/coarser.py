@@ -35,8 +35,7 @@ def _shown_by(scan: Volume, volume: Volume, normaliser: Normaliser) -> Volume:
     """The scan on the grid of a volume; the volume as it is where that is the coarser of the two."""
     if volume.frame.spacing.max() >= scan.frame.spacing.max():
         return volume
-    voxels = _interpolated(scan, volume.frame)
-    return Volume(normaliser(voxels) if normaliser.kind == "adaptive" else voxels, volume.frame)
+    return Volume(normaliser.anew(_interpolated(scan, volume.frame)), volume.frame)
 
 
 def _interpolated(scan: Volume, frame: Frame) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import torch
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.training.engines import engine_for
-from LandmarkDetectionLib.training.loop import VALIDATION, is_distributed, train
+from LandmarkDetectionLib.training.loop import VALIDATION, check_run_folder, is_distributed, train
 from LandmarkDetectionLib.training.outcomes import read_outcomes
 from LandmarkDetectionLib.training.sections import TrainingConfig
 from LandmarkDetectionLib.training.tracking import Track, untracked
@@ -51,15 +51,17 @@ def cross_validate(
         )
     if is_distributed():
         raise InputError(
-            "--folds trains on one GPU: start it without torchrun, or train each part with --fold k/n and "
-            "--output RUN/fold-k first."
+            "--folds trains on one GPU: start it without torchrun, or train the parts first with --fold k/n, "
+            f"--set training.validate_every={config.training.epochs}, --set training.patience=0 and "
+            "--output RUN/fold-k."
         )
-    parts = [fold_of(config, number, folds) for number in range(1, folds + 1)]
-    for part in parts:
+    parts = {run / f"fold-{number}": fold_of(config, number, folds) for number in range(1, folds + 1)}
+    for folder, part in {run: config, **parts}.items():
+        check_run_folder(part, folder)
+    for part in parts.values():
         engine_for(part, track)  # a part that cannot be trained is known before hours have passed
     outcomes = []
-    for number, part in enumerate(parts, start=1):
-        folder = run / f"fold-{number}"
+    for folder, part in parts.items():
         train(part, folder, device=device, callbacks=callbacks, track=track)
         outcomes.append(read_outcomes(folder / VALIDATION))
     return train(config, run, device=device, callbacks=callbacks, track=track, outcomes=pd.concat(outcomes))

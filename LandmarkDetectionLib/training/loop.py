@@ -67,7 +67,7 @@ def train(
     """
     quieten_lightning()
     keep_freed_memory()
-    _check_run_folder(config, run)
+    check_run_folder(config, run)
     precision_of(config, device)
     _processes()
     engine = engine_for(config, track)
@@ -242,8 +242,12 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _check_run_folder(config: TrainingConfig, run: Path) -> None:
-    """Refuse a run folder that holds another configuration."""
+def check_run_folder(config: TrainingConfig, run: Path) -> None:
+    """Refuse a run folder that holds another configuration.
+
+    Raises:
+        InputError: then.
+    """
     saved = run / "config.yaml"
     if saved.is_file() and read_config(saved) != config:
         raise InputError(
@@ -254,6 +258,6 @@ def _check_run_folder(config: TrainingConfig, run: Path) -> None:
 
 def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
     make_folder(run)
-    _check_run_folder(config, run)
+    check_run_folder(config, run)
     if not (run / "config.yaml").is_file():
         write_config(config, run / "config.yaml", header="The configuration of this run, as it was started.")

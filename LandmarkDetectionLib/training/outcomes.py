@@ -31,6 +31,7 @@ class Outcome:
         frame: of the scan as it was seen.
         spreads: (K,) mm, of the evidence; NaN where the engine does not tell.
         presences: (K,) logits; NaN where the engine does not tell.
+        misfits: (K,) as `ShapeModel.misfits` has them; NaN where the engine does not tell.
         resolution: of the scan as it was seen, mm, as `Preparation.resolution_of` has it.
         cut: 0 for the whole scan, otherwise the number of the cut.
         coarseness: 1 for the scan as it is, otherwise that of a coarser look.
@@ -43,6 +44,7 @@ class Outcome:
     frame: Frame
     spreads: Array
     presences: Array
+    misfits: Array
     resolution: float
     cut: int = 0
     coarseness: int = 1
@@ -71,7 +73,7 @@ def tabulate(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
         name: []
         for name in (
             *("case", "cut", "coarseness", "resolution_mm", "landmark", "present", "inside"),
-            *("error_mm", "spread_mm", "presence_logit"),
+            *("error_mm", "spread_mm", "presence_logit", "misfit"),
         )
     }
     for outcome in outcomes:
@@ -86,12 +88,13 @@ def tabulate(outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
         columns["error_mm"] += outcome.errors[rows].tolist()
         columns["spread_mm"] += outcome.spreads[rows].tolist()
         columns["presence_logit"] += outcome.presences[rows].tolist()
+        columns["misfit"] += outcome.misfits[rows].tolist()
     return pd.DataFrame(columns)
 
 
 def read_outcomes(path: Path) -> pd.DataFrame:
     """A table of `tabulate` from its CSV file; names stay texts, whatever they look like."""
-    numbers = ("resolution_mm", "error_mm", "spread_mm", "presence_logit")
+    numbers = ("resolution_mm", "error_mm", "spread_mm", "presence_logit", "misfit")
     kinds: dict[str, Any] = {"case": str, "landmark": str, "present": bool, "inside": bool}
     kinds |= dict.fromkeys(("cut", "coarseness"), int) | dict.fromkeys(numbers, float)
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={name: [""] for name in numbers})
@@ -140,7 +143,8 @@ def is_given(
     Where the engine does not tell whether it is there, what was found is.
     """
     logits = table["presence_logit"].to_numpy(np.float64)
-    there = np.isnan(logits) | (calibrated_presence(logits, presence) >= uncertain)
+    misfits = table["misfit"].to_numpy(np.float64)
+    there = np.isnan(logits) | (calibrated_presence(logits, presence, misfits) >= uncertain)
     given: NDArray[np.bool_] = there & table["inside"].to_numpy(np.bool_)
     return given
 

@@ -13,7 +13,7 @@ from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.cache import PreparedCase, digest_of, prepare_split, table_of
 from LandmarkDetectionLib.training.folds import Fold, take_fold
-from LandmarkDetectionLib.training.sections import TrainingConfig
+from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
 from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
@@ -59,6 +59,7 @@ def prepare(config: TrainingConfig, preparation: Preparation, track: Track = unt
     fit_cases, held_out = training, validation
     if config.data.fold is not None:
         fold = Fold.parse(config.data.fold)
+        _check_names(training, validation, config.data)
         fit_cases, held_out = take_fold((*training, *validation), fold, seed=config.training.seed)
     if held_out and not any(np.isfinite(case.positions).any() for case in held_out):
         raise InputError(
@@ -67,6 +68,18 @@ def prepare(config: TrainingConfig, preparation: Preparation, track: Track = unt
         )
     _check_annotations(fit_cases, table, config.data.train)
     return TrainingData(table, fit_cases, held_out, fingerprint=digest_of(fit_cases))
+
+
+def _check_names(
+    training: Sequence[PreparedCase], validation: Sequence[PreparedCase], data: DataSection
+) -> None:
+    """Refuse a name that is in both splits: folds are made of all cases, by name."""
+    twice = {case.name for case in training} & {case.name for case in validation}
+    if twice:
+        raise InputError(
+            f"{data.val}: {', '.join(sorted(twice))} is in {data.train} too; for folds of both, give each "
+            "case a name of its own."
+        )
 
 
 def _check_annotations(cases: Sequence[PreparedCase], table: LandmarkTable, where: Path) -> None:

@@ -98,6 +98,7 @@ class DenseEngine:
             frame=case.frame,
             spreads=nothing,
             presences=nothing,
+            misfits=nothing,
             resolution=self.preparation.resolution_of(case.scanned, coarseness),
             coarseness=coarseness,
         )

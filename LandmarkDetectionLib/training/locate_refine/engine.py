@@ -14,10 +14,10 @@ from torch import Tensor
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape import common_points, fit_similarity
+from LandmarkDetectionLib.data.shape import common_points, fit_robustly
 from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.detection.locate import LocateSettings
-from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSettings
+from LandmarkDetectionLib.detection.locate_refine import MIDLINE, Chain, LocateRefineSettings
 from LandmarkDetectionLib.detection.refine import RefineSettings
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
@@ -71,7 +71,13 @@ class LocateRefineEngine:
             Stage(
                 "locate",
                 self._locate(),
-                LocateSamples(self.coarse.training, self.table, config.locate, seed),
+                LocateSamples(
+                    self.coarse.training,
+                    self.table,
+                    config.locate,
+                    seed,
+                    midline=MIDLINE * config.refine.spacing,
+                ),
                 config.locate.batch,
                 _CAP_VOXELS * config.locate.spacing,
             ),
@@ -93,6 +99,7 @@ class LocateRefineEngine:
             refine.to(device),
             cases,
             device,
+            shape=self.shape,
             preparation=self.preparation,
             seed=self.config.training.seed,
             track=track,
@@ -152,14 +159,19 @@ def refine_network(config: LocateRefineConfig) -> UNetSettings:
 
 
 def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:
-    """The engine's settings, with the sizes that the training cases have."""
+    """The engine's settings, with the sizes that the training cases have which show most of the anatomy."""
     window = max(_SMALLEST_WINDOW, config.locate.field)
-    fitting = [shape for shape in shapes if common_points(shape, mean) >= FEWEST_LANDMARKS]
-    sizes = [fit_similarity(mean, shape).scale for shape in fitting]
+    common = [common_points(shape, mean) for shape in shapes]
+    sizes = [
+        fit_robustly(mean, shape).scale
+        for shape, count in zip(shapes, common, strict=True)
+        if count >= max(common) / 2
+    ]
     return LocateRefineSettings(
         locate=LocateSettings(spacing=config.locate.spacing, window=window),
         refine=RefineSettings(spacing=config.refine.spacing, window=config.refine.window),
         smallest=min(sizes),
         largest=max(sizes),
+        mirrored=config.refine.augmentation.mirror > 0,
         **config.detection.model_dump(),
     )

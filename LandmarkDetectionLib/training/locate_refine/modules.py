@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from LandmarkDetectionLib.data.shape import common_points, fit_similarity
+from LandmarkDetectionLib.data.shape import common_points, fit_robustly
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.losses import heat_loss
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
@@ -126,7 +126,7 @@ class RefineTraining(AveragedTraining[RefineNetwork]):
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
             if common_points(case.positions, self.chain.shape) >= FEWEST_LANDMARKS:
-                pose = fit_similarity(self.chain.shape, case.positions)
+                pose = fit_robustly(self.chain.shape, case.positions)
                 found[row] = self.chain.refine(network, case.whole_volume(), pose, self.device).positions
         return found
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.data.sampling import grid_axis
-from LandmarkDetectionLib.data.shape import common_points, fit_similarity, symmetry_plane
+from LandmarkDetectionLib.data.shape import common_points, fit_robustly, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.detection.locate_refine import MIDLINE
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
@@ -24,8 +25,6 @@ FEWEST_LANDMARKS = 3
 """That a scan shows, or its pose is not known."""
 _OFF_CENTRE = 0.3
 """How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
-_MIDLINE = 5.0
-"""Voxels from the plane of symmetry within which a landmark without a counterpart is its own."""
 _EDGE = 1.0
 """Voxels beyond its middle that the outermost voxel of a field shows, about."""
 _CUT_NEAR = 4.0
@@ -35,7 +34,8 @@ _CUT_NEAR = 4.0
 class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Coarse fields in any pose.
 
-    Sample number n depends on the seed and on n alone.
+    Sample number n depends on the seed and on n alone. A landmark without a counterpart that lies within
+    `midline` mm of the plane of symmetry is its own in a mirrored field.
     """
 
     def __init__(
@@ -44,8 +44,10 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         table: LandmarkTable,
         settings: LocateSection,
         seed: int,
+        *,
+        midline: float,
     ) -> None:
-        self.cases, self.settings, self.seed = cases, settings, seed
+        self.cases, self.settings, self.seed, self.midline = cases, settings, seed, midline
         self.order = table.mirrored_order
         self.planes = [symmetry_plane(case.positions, self.order) for case in cases]
 
@@ -76,7 +78,7 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         )
         positions, known = case.positions, case.known
         if transform.mirrors and plane is not None:
-            alone = plane.one_sided(positions, self.order, _MIDLINE * settings.spacing)
+            alone = plane.one_sided(positions, self.order, self.midline)
             positions, known = positions[self.order], known[self.order] & ~alone
         places = transform.to_crop(positions) / settings.spacing + (settings.field - 1) / 2
         places[~known] = np.nan
@@ -107,7 +109,7 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.settings, self.seed = settings, seed
         self.cases = [case for case in cases if common_points(case.positions, shape) >= FEWEST_LANDMARKS]
         self.order = table.mirrored_order
-        self.poses = [fit_similarity(shape, case.positions) for case in self.cases]
+        self.poses = [fit_robustly(shape, case.positions) for case in self.cases]
         self.shape = shape
         self.plane = symmetry_plane(shape, self.order)
 
@@ -143,7 +145,7 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         expected = np.where(np.isfinite(case.positions), case.positions, pose.apply(self.shape))
         expected[~case.known] = np.nan
         if transform.mirrors and self.plane is not None:
-            expected[self.plane.one_sided(self.shape, self.order, _MIDLINE * settings.spacing)] = np.nan
+            expected[self.plane.one_sided(self.shape, self.order, MIDLINE * settings.spacing)] = np.nan
         rows = self.order if transform.mirrors else slice(None)
         middle = (settings.field - 1) / 2
         places = transform.to_crop(case.positions[rows]) / settings.spacing + middle

@@ -8,9 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
+from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.locate_refine import Chain
+from LandmarkDetectionLib.detection.refine import Refined
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.coarser import coarser_looks
@@ -32,6 +36,7 @@ def validate(
     cases: Sequence[tuple[PreparedCase, PreparedCase]],
     device: torch.device,
     *,
+    shape: ShapeModel,
     preparation: Preparation,
     seed: int,
     track: Track = untracked,
@@ -44,6 +49,7 @@ def validate(
         refine: the fine network, in evaluation mode.
         cases: each at the coarse and at its own spacing.
         device: where the networks run.
+        shape: that tells what is implausible.
         preparation: of the cases at their own spacing.
         seed: of the cuts.
         track: shows how far along the cases are.
@@ -54,59 +60,72 @@ def validate(
     for number, (coarse, fine) in enumerate(track(cases, VALIDATING)):
         rng = np.random.default_rng([seed, number])
         volumes = coarse.whole_volume(), fine.whole_volume()
-        for cut, shown in _cuts(rng, fine, volumes):
+        for cut, shown in _cuts(rng, fine, volumes, preparation.normaliser):
             for coarseness, seen in [(1, shown), *coarser_looks(shown, shown[1], preparation.normaliser)]:
+                refined = _found(chain, locate, refine, seen, device)
+                resolution = preparation.resolution_of(fine.scanned, coarseness)
                 outcomes.append(
                     _outcome(
-                        chain, locate, refine, fine, seen, device, preparation, cut=cut, coarseness=coarseness
+                        fine,
+                        refined,
+                        seen[1].frame,
+                        shape,
+                        resolution=resolution,
+                        cut=cut,
+                        coarseness=coarseness,
                     )
                 )
     return outcomes
 
 
 def _cuts(
-    rng: np.random.Generator, case: PreparedCase, volumes: Sequence[Volume]
+    rng: np.random.Generator, case: PreparedCase, volumes: Sequence[Volume], normaliser: Normaliser
 ) -> Iterator[tuple[int, Sequence[Volume]]]:
     """The volumes of a case as they are, number 0, and ended somewhere between its landmarks."""
     yield 0, volumes
     for cut in range(1, CUTS + 1):
         shorten = _draw_cut(rng, case)
         if shorten:
-            yield cut, [shorten(volume) for volume in volumes]
+            parts = [shorten(volume) for volume in volumes]
+            yield cut, [Volume(normaliser.anew(part.voxels), part.frame) for part in parts]
 
 
-def _outcome(
+def _found(
     chain: Chain,
     locate: LocateNetwork,
     refine: RefineNetwork,
-    case: PreparedCase,
     seen: Sequence[Volume],
     device: torch.device,
-    preparation: Preparation,
+) -> Refined:
+    """What the chain finds in a scan that is seen at the coarse and at the fine spacing."""
+    coarse, fine = seen
+    found = chain.find_pose(locate, coarse, device)
+    return chain.refine(refine, fine, found.pose, device) if found else Refined.nothing(len(chain.shape))
+
+
+def _outcome(
+    case: PreparedCase,
+    refined: Refined,
+    frame: Frame,
+    shape: ShapeModel,
     *,
+    resolution: float,
     cut: int,
     coarseness: int,
 ) -> Outcome:
-    """What the chain says of a case that is seen as a volume at the coarse spacing and one at the fine."""
-    coarse, fine = seen
-    there = fine.frame.contains(np.nan_to_num(case.positions)) & np.isfinite(case.positions).all(axis=1)
-    truth = np.where(there[:, None], case.positions, np.nan)
-    nothing = np.full(len(truth), np.nan)
-    found = chain.find_pose(locate, coarse, device)
-    if found is None:
-        positions, spreads, presences = np.full_like(truth, np.nan), nothing, nothing
-    else:
-        refined = chain.refine(refine, fine, found.pose, device)
-        positions, spreads, presences = refined.positions, refined.spreads, refined.presences
+    """What was found in a case that was seen in a frame."""
+    there = frame.contains(np.nan_to_num(case.positions)) & np.isfinite(case.positions).all(axis=1)
+    shown = frame.contains(np.nan_to_num(refined.positions)) & (refined.presences > 0)
     return Outcome(
         case=case.name,
-        truth=truth,
+        truth=np.where(there[:, None], case.positions, np.nan),
         known=case.known,
-        positions=positions,
-        frame=fine.frame,
-        spreads=spreads,
-        presences=presences,
-        resolution=preparation.resolution_of(case.scanned, coarseness),
+        positions=refined.positions,
+        frame=frame,
+        spreads=refined.spreads,
+        presences=refined.presences,
+        misfits=shape.misfits(np.where(shown[:, None], refined.positions, np.nan)),
+        resolution=resolution,
         cut=cut,
         coarseness=coarseness,
     )

@@ -14,6 +14,7 @@ from LandmarkDetectionLib.detection.align import Candidates, align
 Array = NDArray[np.float64]
 PAIRS = 15
 TOLERANCE = 0.4
+SCALES = 0.5, 2.0
 
 
 def a_head(rng: np.random.Generator) -> tuple[Array, list[int]]:
@@ -59,7 +60,7 @@ def test_the_pose_is_found_though_half_the_landmarks_are_taken_for_their_twins_a
     shape, twins = a_head(rng)
     pose = a_pose(rng)
     truth = pose.apply(shape)
-    found = align(found_at(truth, rng, twins, wrong=0.33, mirrored=0.45), shape, TOLERANCE)
+    found = align(found_at(truth, rng, twins, wrong=0.33, mirrored=0.45), shape, TOLERANCE, scales=SCALES)
     assert found is not None
     assert angle_between(found.pose.rotation, pose.rotation) < 6
     assert np.linalg.norm(found.pose.apply(shape) - truth, axis=1).mean() < 2.5 * TOLERANCE
@@ -72,7 +73,9 @@ def test_exact_candidates_give_the_exact_pose() -> None:
     pose = a_pose(rng)
     truth = pose.apply(shape)
     positions = np.stack([np.full_like(truth, np.nan), truth], axis=1)
-    found = align(Candidates(positions, np.tile([0.0, 1.0], (len(shape), 1))), shape, TOLERANCE)
+    found = align(
+        Candidates(positions, np.tile([0.0, 1.0], (len(shape), 1))), shape, TOLERANCE, scales=SCALES
+    )
     assert found is not None and found.support == pytest.approx(1)
     np.testing.assert_allclose(found.pose.apply(shape), truth, atol=1e-9)
 
@@ -85,7 +88,7 @@ def test_absent_landmarks_and_unknown_places_do_not_disturb() -> None:
     candidates.values[:10] = 0
     candidates.positions[:10] = np.nan
     shape[20:24] = np.nan
-    found = align(candidates, shape, TOLERANCE)
+    found = align(candidates, shape, TOLERANCE, scales=SCALES)
     assert found is not None
     assert angle_between(found.pose.rotation, pose.rotation) < 5
 
@@ -93,9 +96,14 @@ def test_absent_landmarks_and_unknown_places_do_not_disturb() -> None:
 def test_what_is_no_such_anatomy_has_little_support() -> None:
     rng = np.random.default_rng(3)
     shape, twins = a_head(rng)
-    head = align(found_at(a_pose(rng).apply(shape), rng, twins, wrong=0.1, mirrored=0.3), shape, TOLERANCE)
+    head = align(
+        found_at(a_pose(rng).apply(shape), rng, twins, wrong=0.1, mirrored=0.3),
+        shape,
+        TOLERANCE,
+        scales=SCALES,
+    )
     noise = Candidates(rng.uniform(-40, 40, (len(shape), 3, 3)), rng.uniform(0.1, 0.5, (len(shape), 3)))
-    nothing = align(noise, shape, TOLERANCE)
+    nothing = align(noise, shape, TOLERANCE, scales=SCALES)
     assert head is not None and head.support > 0.5
     assert nothing is None or nothing.support < 0.3
 
@@ -104,14 +112,18 @@ def test_two_candidates_are_no_pose() -> None:
     shape, _ = a_head(np.random.default_rng(4))
     values = np.zeros((len(shape), 1))
     values[:2] = 1
-    assert align(Candidates(shape[:, None].copy(), values), shape, TOLERANCE) is None
+    assert align(Candidates(shape[:, None].copy(), values), shape, TOLERANCE, scales=SCALES) is None
 
 
 def test_candidates_that_all_but_say_nowhere_support_no_pose() -> None:
     rng = np.random.default_rng(3)
     shape, _ = a_head(rng)
     truth = a_pose(rng).apply(shape)
-    certain = align(Candidates(truth[:, None], np.full((len(shape), 1), 0.9)), shape, TOLERANCE)
-    hardly = align(Candidates(truth[:, None], np.full((len(shape), 1), 1e-3)), shape, TOLERANCE)
+    certain = align(
+        Candidates(truth[:, None], np.full((len(shape), 1), 0.9)), shape, TOLERANCE, scales=SCALES
+    )
+    hardly = align(
+        Candidates(truth[:, None], np.full((len(shape), 1), 1e-3)), shape, TOLERANCE, scales=SCALES
+    )
     assert certain is not None and certain.support > 0.99
     assert hardly is not None and hardly.support < 0.1

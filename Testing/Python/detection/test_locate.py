@@ -72,6 +72,10 @@ def test_windows_change_nothing_about_what_is_found() -> None:
 def test_a_scan_with_fewer_places_than_candidates_gives_as_many_rows() -> None:
     found = find(scan((48, 40, 40)), 64, candidates=40)
     assert found.positions.shape == (2, 40, 3) and np.isfinite(found.positions).all()
+    assert (found.values[:, :2] > 0.2).all() and (found.values[:, -1] == 0).all(), (
+        "what is no peak is nothing"
+    )
+    assert (found.values.sum(axis=1) <= 1 + 1e-6).all()
 
 
 def test_any_number_of_landmarks_is_looked_for_a_few_at_a_time() -> None:

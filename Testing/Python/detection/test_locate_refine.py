@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,12 @@ from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape import Similarity, fit_similarity
 from LandmarkDetectionLib.data.shape_model import ShapeModel, learn_shape
-from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection import locate_refine
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.detection.locate_refine import (
+    Chain,
     LocateRefineDetector,
     LocateRefineSettings,
     judge,
@@ -103,6 +105,7 @@ def a_bundle(tmp_path: Path) -> Path:
             "refine": {"spacing": 0.5, "window": 13},
             "smallest": 0.8,
             "largest": 1.25,
+            "mirrored": True,
             "tolerance": 0.5,
             "support": 0.3,
             "found": 0.8,
@@ -388,3 +391,41 @@ def test_a_bundle_that_does_not_fit_together_is_refused(
     description.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match=said):
         load_detector(a_bundle, CPU)
+
+
+FACE = np.array([[9.0, 2, 0], [-9, 2, 0], [6, -8, 5], [-6, -8, 5], [0, 10, -3], [4, 0, 11]])
+FACE_TABLE = LandmarkTable(
+    (
+        Landmark("eye_L", 1, pair="eye_R"),
+        Landmark("eye_R", 2, pair="eye_L"),
+        Landmark("ear_L", 3, pair="ear_R"),
+        Landmark("ear_R", 4, pair="ear_L"),
+        Landmark("chin", 5),
+        Landmark("heart", 6),
+    )
+)
+
+
+def test_the_mirror_image_is_not_asked_for_what_it_does_not_show(
+    a_detector: LocateRefineDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chin is on the midline and is its own; a heart is on the left, and nothing says where its twin is."""
+    chain = Chain.of(a_detector._chain.settings, FACE_TABLE, FACE)
+    views: list[View] = []
+
+    def noted(*args: Any, **more: Any) -> View:
+        views.append(look(*args, **more))
+        return views[-1]
+
+    monkeypatch.setattr(locate_refine, "look", noted)
+    points = FACE @ turned(1).T
+    refined = chain.refine(a_detector._refine, scan_of(points, np.eye(3)), fit_similarity(FACE, points), CPU)
+    assert sorted(views[-2].rows) == [0, 1, 2, 3, 4, 5] and np.linalg.det(views[-2].axes) > 0
+    assert sorted(views[-1].rows) == [0, 1, 2, 3, 4] and np.linalg.det(views[-1].axes) < 0
+    assert np.linalg.norm(refined.positions[4:] - points[4:], axis=1).max() < 0.15
+
+
+def test_a_model_that_saw_no_mirror_images_is_shown_none(a_detector: LocateRefineDetector) -> None:
+    settings = a_detector._chain.settings
+    assert Chain.of(settings, FACE_TABLE, FACE).mirror is not None
+    assert Chain.of(replace(settings, mirrored=False), FACE_TABLE, FACE).mirror is None

@@ -94,7 +94,7 @@ def test_positions_are_right_to_a_few_hundredths_of_a_voxel_in_any_pose(seed: in
 
 def test_a_mirrored_look_asks_for_the_counterparts_and_agrees() -> None:
     volume, network = scan(POINTS, np.eye(3)), LogOfTheImage()
-    mirror = Mirror(normal=np.array([0.6, 0.8, 0.0]), order=[1, 0, 2])
+    mirror = Mirror(normal=np.array([0.6, 0.8, 0.0]), order=[1, 0, 2], alone=np.zeros(3, dtype=bool))
     found = seen(network, volume, POINTS + 0.4, turned(3), mirror=mirror)
     assert network.asked == [1, 0, 2]
     assert np.linalg.norm(found.positions - POINTS, axis=1).max() < 0.03 * SETTINGS.spacing
@@ -130,13 +130,18 @@ def test_what_was_seen_is_read_anew_where_landmarks_are_expected_elsewhere() -> 
     assert network.asked == [0, 1, 2]
 
 
-def test_two_opinions_are_averaged_and_nobody_knows_what_one_does_not() -> None:
-    first = Refined(np.array([[0.0, 0, 0], [1, 1, 1]]), np.array([1.0, 2]), np.array([-1.0, 4]))
-    second = Refined(np.array([[1.0, 2, 4], [np.nan] * 3]), np.array([3.0, np.nan]), np.array([2.0, np.nan]))
-    both = first.averaged_with(second)
-    np.testing.assert_array_equal(both.positions, [[0.5, 1, 2], [np.nan] * 3])
-    np.testing.assert_array_equal(both.spreads, [2, np.nan])
-    np.testing.assert_array_equal(both.presences, [0.5, np.nan])
+def test_two_opinions_are_averaged_and_one_stands_alone() -> None:
+    nobody = [np.nan] * 3
+    first = Refined(
+        np.array([[0.0, 0, 0], [1, 1, 1], nobody]), np.array([1, 2, np.nan]), np.array([-1.0, 4, 3])
+    )
+    second = Refined(
+        np.array([[1.0, 2, 4], nobody, nobody]), np.array([3, np.nan, np.nan]), np.array([2, np.nan, 5])
+    )
+    for both in (first.averaged_with(second), second.averaged_with(first)):
+        np.testing.assert_array_equal(both.positions, [[0.5, 1, 2], [1, 1, 1], nobody])
+        np.testing.assert_array_equal(both.spreads, [2, 2, np.nan])
+        np.testing.assert_array_equal(both.presences, [0.5, 4, 4])
 
 
 def test_heat_in_two_places_is_read_at_the_stronger() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -314,6 +315,43 @@ def test_folds_under_torchrun_are_refused_before_anything_is_trained(
     )
     assert finished.code == 2 and "without torchrun" in finished.err
     assert not (tmp_path / "fold-1").exists()
+
+
+def test_folds_go_on_with_parts_that_were_trained_as_they_say(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, config = trained / "masks/cases.csv", tmp_path / "all.yaml"
+    assert run("plan", cases, "--output", config, "--engine", "dense", "--quiet").code == 0
+    every, crossed = ("train", config, *SMALL, "--quiet"), tmp_path / "crossed"
+    with monkeypatch.context() as torchrun:
+        torchrun.setenv("LOCAL_WORLD_SIZE", "2")
+        torchrun.setenv("WORLD_SIZE", "2")
+        advice = run(*every, "--folds", "2", "--output", crossed).err
+    changes = re.findall(r"--set \S+?=\d+", advice)
+    assert len(changes) == 2
+    part = (*every, "--fold", "1/2", *" ".join(changes).split(), "--output", crossed / "fold-1")
+    assert run(*part).code == 0
+    assert run(*every, "--folds", "2", "--output", crossed).code == 0
+
+
+def test_folds_in_the_folder_of_another_run_are_refused_before_anything_is_trained(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    cases, config = trained / "masks/cases.csv", tmp_path / "all.yaml"
+    assert run("plan", cases, "--output", config, "--engine", "dense", "--quiet").code == 0
+    for taken in (tmp_path / "run", tmp_path / "run/fold-2"):
+        taken.mkdir()
+        shutil.copy(trained / "run/config.yaml", taken)
+        finished = run("train", config, "--output", tmp_path / "run", "--folds", "2", *SMALL, "--quiet")
+        assert finished.code == 2 and f"{taken}: this run was started with another" in finished.err
+        (taken / "config.yaml").unlink()
+    assert not (tmp_path / "run/fold-1").exists()
+
+
+def test_folds_of_two_splits_want_names_of_their_own(run: Run, trained: Path, tmp_path: Path) -> None:
+    twice = ("--set", f"data.val={trained / 'splits/train.csv'}", "--fold", "1/2")
+    finished = run("train", trained / "config.yaml", *twice, "--output", tmp_path, *SMALL, "--quiet")
+    assert finished.code == 2 and "a name of its own" in finished.err
 
 
 def test_bundle_shows_verifies_and_packs(run: Run, trained: Path, tmp_path: Path) -> None:

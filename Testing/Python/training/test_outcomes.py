@@ -14,6 +14,7 @@ from LandmarkDetectionLib.training.outcomes import (
     Outcome,
     calibration_of,
     figures_of,
+    is_given,
     read_outcomes,
     tabulate,
 )
@@ -32,6 +33,7 @@ def an_outcome(
     coarseness: int = 1,
     chin: bool = True,
     logit: float = 4.0,
+    misfit: float = 1.0,
 ) -> Outcome:
     """Both landmarks `error` mm off; without the chin, if the scan does not show it."""
     truth = np.array([[0.0, 0, 0], [10, 0, 0] if chin else [np.nan] * 3])
@@ -43,6 +45,7 @@ def an_outcome(
         frame=SCAN,
         spreads=np.array([0.5, 0.5]),
         presences=np.array([5.0, logit]),
+        misfits=np.array([misfit, 1.0]),
         resolution=0.5 * coarseness,
         cut=cut,
         coarseness=coarseness,
@@ -56,6 +59,7 @@ def test_the_table_says_what_was_found_and_what_was_missed() -> None:
         np.array([True, False]),
         np.full((2, 3), np.nan),
         SCAN,
+        NOTHING,
         NOTHING,
         NOTHING,
         resolution=0.5,
@@ -140,7 +144,9 @@ def test_a_look_that_is_no_coarser_than_the_scan_has_no_radii_of_its_own() -> No
 
 
 def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
-    bare = Outcome("a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), SCAN, NOTHING, NOTHING, 0.5)
+    bare = Outcome(
+        "a", np.zeros((2, 3)), np.ones(2, bool), np.ones((2, 3)), SCAN, NOTHING, NOTHING, NOTHING, 0.5
+    )
     table = tabulate([Outcome(**{**bare.__dict__, "case": str(number)}) for number in range(12)], NAMES)
     calibration = calibration_of(table, NAMES, UNCERTAIN)
     assert calibration is not None and calibration.presence_at(0.5) is None
@@ -163,3 +169,9 @@ def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path: Path) -> N
     assert calibration_of(read, names, UNCERTAIN) == calibration_of(table, names, UNCERTAIN)
     tabulate([], names).to_csv(tmp_path / "empty.csv", index=False)
     assert calibration_of(read_outcomes(tmp_path / "empty.csv"), names, UNCERTAIN) is None
+
+
+def test_what_the_shape_does_not_believe_is_not_given() -> None:
+    """As in detection: it counts against a landmark's presence, and such errors are no part of the radii."""
+    table = tabulate([an_outcome("a", 0.3, logit=1.0), an_outcome("b", 0.3, logit=1.0, misfit=40.0)], NAMES)
+    assert is_given(table, None, UNCERTAIN).tolist() == [True, True, False, True]
