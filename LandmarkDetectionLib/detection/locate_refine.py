@@ -265,16 +265,16 @@ class LocateRefineDetector:
         landmarks = len(bundle.table)
         try:
             settings = LocateRefineSettings.from_numbers(bundle.detection)
-            locate = UNetSettings(**bundle.network["locate"])
-            fine = UNetSettings(**bundle.network["refine"])
+            locate = LocateNetwork(UNetSettings(**bundle.network["locate"]), landmarks)
+            fine = RefineNetwork(UNetSettings(**bundle.network["refine"]), landmarks)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / DESCRIPTION_FILE}: 'network' or 'detection' is wrong ({error}); "
                 "export the model again."
             ) from error
         weights = load_weights(folder)
-        self._locate = _loaded(LocateNetwork(locate, landmarks), weights, "locate.", folder, device)
-        self._refine = _loaded(RefineNetwork(fine, landmarks), weights, "refine.", folder, device)
+        self._locate = _loaded(locate, weights, "locate.", folder, device)
+        self._refine = _loaded(fine, weights, "refine.", folder, device)
         self._chain = Chain.of(settings, bundle.table, bundle.shape.mean)
 
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:

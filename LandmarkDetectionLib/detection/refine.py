@@ -181,7 +181,7 @@ def look(
     middles, evidence, presences = zip(*seen, strict=True)
     return View(
         axes=axes,
-        cell=settings.spacing * network.settings.reduction,
+        cell=settings.spacing,
         rows=rows,
         codes=codes[rows],
         middles=np.concatenate(middles),
@@ -252,9 +252,8 @@ def _see(
     doubt: float,
 ) -> tuple[Array, Tensor, Array]:
     """Of each landmark in a field: the middle of its window (N, 3), the evidence there, and its presence."""
-    reduction, window = network.settings.reduction, settings.window
-    cell = settings.spacing * reduction
-    middle, half = (np.array(field.size) - 1) / (2 * reduction), (window - 1) / 2
+    cell, window = settings.spacing, settings.window
+    middle, half = (np.array(field.size) - 1) / 2, (window - 1) / 2
     cells = (expected - field.middle) / cell + middle
     corners = np.rint(cells - half).astype(np.int64)
     offsets = torch.from_numpy(cells - half - corners).float().to(device)

@@ -41,14 +41,19 @@ class RefineNetwork(nn.Module):
     """Heat and presence of landmarks in small windows around where each is expected.
 
     Args:
-        settings: of the U-Net.
+        settings: of the U-Net, whose finest features have the resolution of the image.
         landmarks: how many it can be asked for.
         deviation: how far a landmark lies from where it is expected, cells along one axis (standard
             deviation); what the network assumes of every landmark until it has learnt better.
+
+    Raises:
+        ValueError: if the features are coarser than the image.
     """
 
     def __init__(self, settings: UNetSettings, landmarks: int, deviation: float = 1.0) -> None:
         super().__init__()
+        if settings.reduction != 1:
+            raise ValueError(f"the reduction of the fine network is {settings.reduction}, not 1")
         self.settings = settings
         width = settings.channels[0]
         self.features = UNet(settings)

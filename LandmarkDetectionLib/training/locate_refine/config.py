@@ -24,9 +24,9 @@ Width = Annotated[int, Field(ge=8, multiple_of=8)]
 SomeSection = TypeVar("SomeSection", "LocateSection", "RefineSection")
 
 
-def _checked(section: SomeSection, reduction: int) -> SomeSection:
+def _checked(section: SomeSection) -> SomeSection:
     """The section, if its network can halve its field as often as it has channels."""
-    stride = UNetSettings(channels=section.channels, reduction=reduction).stride
+    stride = section.network.stride
     if section.field % stride:
         raise ValueError(
             f"field ({section.field}) must be a multiple of {stride} with {len(section.channels)} channels"
@@ -56,9 +56,14 @@ class LocateSection(Section):
     )
     augmentation: AugmentationSection = Field(description="how fields are varied; a zero switches one off")
 
+    @property
+    def network(self) -> UNetSettings:
+        """The coarse U-Net."""
+        return UNetSettings(channels=self.channels, reduction=2)
+
     @model_validator(mode="after")
     def _field_fits(self) -> LocateSection:
-        return _checked(self, reduction=2)
+        return _checked(self)
 
 
 class RefineSection(Section):
@@ -82,9 +87,14 @@ class RefineSection(Section):
     )
     augmentation: AugmentationSection = Field(description="how fields are varied; a zero switches one off")
 
+    @property
+    def network(self) -> UNetSettings:
+        """The fine U-Net."""
+        return UNetSettings(channels=self.channels)
+
     @model_validator(mode="after")
     def _field_fits(self) -> RefineSection:
-        return _checked(self, reduction=1)
+        return _checked(self)
 
     @model_validator(mode="after")
     def _window_fits(self) -> RefineSection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from LandmarkDetectionLib.detection.locate_refine import MIDLINE, Chain, LocateR
 from LandmarkDetectionLib.detection.refine import RefineSettings
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
-from LandmarkDetectionLib.model.unet import UNetSettings
 from LandmarkDetectionLib.training.checkpoints import load_best
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
@@ -114,8 +114,8 @@ class LocateRefineEngine:
             table=self.table,
             preparation=self.preparation,
             network={
-                "locate": {"channels": list(config.locate.channels), "reduction": 2},
-                "refine": {"channels": list(config.refine.channels)},
+                "locate": asdict(config.locate.network),
+                "refine": asdict(config.refine.network),
             },
             detection=self.chain.settings.as_numbers(),
             shape=self.shape,
@@ -138,24 +138,14 @@ class LocateRefineEngine:
         return locate, refine
 
     def _locate(self) -> LocateTraining:
-        network = LocateNetwork(locate_network(self.config), len(self.table))
+        network = LocateNetwork(self.config.locate.network, len(self.table))
         return LocateTraining(network, self.config, self.coarse.validation, self.chain)
 
     def _refine(self) -> RefineTraining:
         config = self.config.refine
         expected = _WIDER * config.deviation / config.spacing
-        network = RefineNetwork(refine_network(self.config), len(self.table), deviation=expected)
+        network = RefineNetwork(config.network, len(self.table), deviation=expected)
         return RefineTraining(network, self.config, self.fine.validation, self.chain)
-
-
-def locate_network(config: LocateRefineConfig) -> UNetSettings:
-    """The coarse U-Net of a configuration."""
-    return UNetSettings(channels=config.locate.channels, reduction=2)
-
-
-def refine_network(config: LocateRefineConfig) -> UNetSettings:
-    """The fine U-Net of a configuration."""
-    return UNetSettings(channels=config.refine.channels)
 
 
 def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:

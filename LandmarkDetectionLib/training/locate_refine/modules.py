@@ -89,14 +89,12 @@ class RefineTraining(AveragedTraining[RefineNetwork]):
         epochs = config.training.epochs - config.locate_epochs
         super().__init__(network, config.training, epochs, validation)
         self.chain = chain
-        self.reduction = network.settings.reduction
         self.window = chain.settings.refine.window
-        self.heat_width = config.refine.heat_width / (config.refine.spacing * self.reduction)
+        self.heat_width = config.refine.heat_width / config.refine.spacing
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
         image, starts, places = batch
         features = self.network.features(image.contiguous(memory_format=torch.channels_last_3d))
-        starts, places = to_cells(starts, self.reduction), to_cells(places, self.reduction)
         fields, rows = torch.isfinite(starts).all(dim=2).nonzero(as_tuple=True)
         if not len(rows):
             return self._nothing(len(image))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
-from LandmarkDetectionLib.model.unet import UNetSettings
 from LandmarkDetectionLib.training.budget import (
     STEPS_PER_EPOCH,
     choose_epochs,
@@ -154,7 +153,7 @@ def _augmentation(
 
 def measure_refine_step(settings: RefineSection, landmarks: int, device: torch.device) -> tuple[int, float]:
     """The batch size that fits the device, and the seconds that one step of refine takes."""
-    model: Any = RefineNetwork(UNetSettings(channels=settings.channels), landmarks)
+    model: Any = RefineNetwork(settings.network, landmarks)
     model = model.to(device, memory_format=torch.channels_last_3d)
     asked = 3
 
