@@ -263,7 +263,7 @@ def test_a_cut_ends_the_scan_and_takes_what_lies_behind(tmp_path: Path) -> None:
     case = a_case(tmp_path, 1)
     whole = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=48, spacing=1.0), seed=2)
     cut = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=48, spacing=1.0, cut=1.0), seed=2)
-    taken = kept = 0
+    taken, kept = list[bool](), list[bool]()
     for number in range(30):
         image, starts, places = whole[number]
         shortened, same, left = cut[number]
@@ -274,10 +274,11 @@ def test_a_cut_ends_the_scan_and_takes_what_lies_behind(tmp_path: Path) -> None:
             x, y, z = (round(at) for at in places[row].tolist())
             was, now = float(image[0, z, y, x]), float(shortened[0, z, y, x])
             if gone[row]:
-                taken += now < was - 0.1
+                taken.append(now < was - 0.1)
             else:
-                kept += now == was
-    assert taken > 10 and kept > 10
+                kept.append(now == was)
+    assert len(taken) > 10 and np.mean(taken) > 0.8, "but for some within a voxel of the cut"
+    assert len(kept) > 10 and np.mean(kept) > 0.8
 
 
 def test_sample_n_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
