@@ -118,7 +118,8 @@ def prepare_split(
     Raises:
         InputError: if a file is missing or wrong.
     """
-    index = cache / f"{_key(preparation, _split_digest(split), *table.names)}.json"
+    landmarks = [f"{landmark.label} {landmark.name}" for landmark in table.landmarks]
+    index = cache / f"{_key(preparation, _split_digest(split), *landmarks)}.json"
     known = _read_index(index, split, cache)
     if known is not None:
         return known

@@ -52,8 +52,8 @@ def train(
 
     Args:
         config: what to do.
-        run: the run folder; holds config.yaml, the bundle, and checkpoints, metrics.csv and TensorBoard events,
-            where there are two networks in a folder for each.
+        run: the run folder; holds config.yaml, the bundle, and the checkpoints, metrics.csv and TensorBoard
+            events, in a folder for each network where there are two.
         device: where to train; under torchrun or Slurm, one process a GPU.
         callbacks: Lightning callbacks, for progress bars.
         track: shows how far along the cases are.

@@ -236,6 +236,9 @@ def test_masks_will_do_where_there_are_no_landmark_files(split: Path, cache: Pat
     write_split(masked, split)
     prepared = prepare_split(split, TABLE, PREPARATION, cache)
     np.testing.assert_allclose(positions(prepared), positions(expected), atol=0.1)
+    corrected = LandmarkTable((Landmark("nose", 1), Landmark("chin", 3), Landmark("ear", 4)))
+    with pytest.raises(InputError, match="the mask holds 2"):
+        prepare_split(split, corrected, PREPARATION, cache)
 
 
 def prepare_in_a_process(split: Path, cache: Path, start: float) -> str:
