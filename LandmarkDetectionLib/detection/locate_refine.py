@@ -32,7 +32,7 @@ from LandmarkDetectionLib.model.unet import UNetSettings
 
 ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
-_COARSEST = 3.0
+_COARSEST = 1.5
 """Voxels of locate: what a scan with larger ones shows is not the anatomy, or only a few voxels of it."""
 _SCOUTS = 12
 """Landmarks that are looked at to settle the pose."""

@@ -195,10 +195,15 @@ def test_a_scan_too_coarse_to_show_the_anatomy_has_none_of_the_landmarks_at_once
     a_detector: LocateRefineDetector,
 ) -> None:
     asked: list[str] = []
-    coarse = Volume(np.zeros((120, 120, 120), np.int16), Frame(size=(120, 120, 120), spacing=[3.5] * 3))
-    detections = a_detector.detect(coarse, progress=lambda stage, fraction: asked.append(stage))
+    too_coarse, just_so = (
+        Volume(np.zeros((60, 60, 60), np.int16), Frame(size=(60, 60, 60), spacing=[edge] * 3))
+        for edge in (1.6, 1.4)
+    )
+    detections = a_detector.detect(too_coarse, progress=lambda stage, fraction: asked.append(stage))
     assert {detection.status for detection in detections} == {"absent"}
     assert asked == ["prepare"]
+    a_detector.detect(just_so, progress=lambda stage, fraction: asked.append(stage))
+    assert "locate" in asked
 
 
 def test_a_landmark_outside_the_scan_is_absent_and_the_others_are_not(
