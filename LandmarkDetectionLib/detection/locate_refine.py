@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +22,7 @@ from LandmarkDetectionLib.detection.align import Alignment, align
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
 from LandmarkDetectionLib.detection.progress import Progress, no_progress, part_of
-from LandmarkDetectionLib.detection.refine import Mirror, Refined, RefineSettings, View, look, read
+from LandmarkDetectionLib.detection.refine import FineScan, Mirror, Refined, RefineSettings, View
 from LandmarkDetectionLib.detection.results import Detection, Status
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, Bundle, load_weights
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
@@ -148,16 +146,15 @@ class Chain:
         The scouts settle the pose; all landmarks together, once they are seen, tell it better still, and are
         read again from there. NaN where the shape has no landmark.
         """
-        see = partial(look, network, volume, device=device)
-        shape, frame = self.shape, volume.frame
-        pose, doubt = self._settle(network, see, frame, pose, part_of(progress, 0.0, _SETTLED))
+        scan = FineScan(network, volume, device)
+        pose, doubt = self._settle(scan, pose, part_of(progress, 0.0, _SETTLED))
         half = (1 + _SETTLED) / 2 if self.mirror else 1.0
-        view, pose, doubt = self._see_all(network, see, frame, pose, doubt, part_of(progress, _SETTLED, half))
-        starts = pose.apply(shape)
-        refined = read(network, view, starts, doubt=doubt)
+        view, pose, doubt = self._see_all(scan, pose, doubt, part_of(progress, _SETTLED, half))
+        starts = pose.apply(self.shape)
+        refined = scan.read(view, starts, doubt=doubt)
         if self.mirror is None:
             return refined
-        mirrored = see(
+        mirrored = scan.look(
             np.where(self.mirror.alone[:, None], np.nan, starts),
             pose.rotation,
             self._window(doubt),
@@ -165,16 +162,9 @@ class Chain:
             doubt=doubt,
             progress=part_of(progress, half, 1.0),
         )
-        return refined.averaged_with(read(network, mirrored, starts, doubt=doubt))
+        return refined.averaged_with(scan.read(mirrored, starts, doubt=doubt))
 
-    def _settle(
-        self,
-        network: RefineNetwork,
-        see: Callable[..., View],
-        frame: Frame,
-        pose: Similarity,
-        progress: Progress,
-    ) -> tuple[Similarity, float]:
+    def _settle(self, scan: FineScan, pose: Similarity, progress: Progress) -> tuple[Similarity, float]:
         """The pose once more, from the fine look at a few landmarks that lie far from each other.
 
         The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be. It is
@@ -183,7 +173,7 @@ class Chain:
         tolerance = self.settings.tolerance
         doubt = _FIRST_DOUBT * tolerance
         for done in range(1, _ROUNDS + 1):
-            corrected = self._correct(network, see, frame, pose, doubt)
+            corrected = self._correct(scan, pose, doubt)
             progress("refine", done / _ROUNDS)
             if corrected is None:
                 break
@@ -193,39 +183,31 @@ class Chain:
             doubt = tolerance
         return pose, doubt
 
-    def _correct(
-        self, network: RefineNetwork, see: Callable[..., View], frame: Frame, pose: Similarity, doubt: float
-    ) -> Similarity | None:
+    def _correct(self, scan: FineScan, pose: Similarity, doubt: float) -> Similarity | None:
         """The pose that the scouts show; None where too few of them are there."""
         starts = pose.apply(self.shape)
-        scouts = spread_out(self.shape, np.flatnonzero(frame.contains(starts)), _SCOUTS)
+        scouts = spread_out(self.shape, np.flatnonzero(scan.frame.contains(starts)), _SCOUTS)
         if len(scouts) < _FEWEST_SCOUTS:
             return None
         starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
-        view = see(starts, pose.rotation, self._window(doubt), doubt=doubt)
-        return self._pose_of(read(network, view, starts, doubt=doubt), frame)
+        view = scan.look(starts, pose.rotation, self._window(doubt), doubt=doubt)
+        return self._pose_of(scan.read(view, starts, doubt=doubt), scan.frame)
 
     def _see_all(
-        self,
-        network: RefineNetwork,
-        see: Callable[..., View],
-        frame: Frame,
-        pose: Similarity,
-        doubt: float,
-        progress: Progress,
+        self, scan: FineScan, pose: Similarity, doubt: float, progress: Progress
     ) -> tuple[View, Similarity, float]:
         """A view of all landmarks, the pose that they show in it, and the doubt that is left.
 
         Where they move the pose by more than they may be trusted to, they are looked at again from there.
         """
         for _ in range(_LOOKS):
-            view = see(
+            view = scan.look(
                 pose.apply(self.shape), pose.rotation, self._window(doubt), doubt=doubt, progress=progress
             )
             progress = part_of(progress, 1.0, 1.0)
             before = pose
             for _ in range(_READINGS):
-                shown = self._pose_of(read(network, view, pose.apply(self.shape), doubt=doubt), frame)
+                shown = self._pose_of(scan.read(view, pose.apply(self.shape), doubt=doubt), scan.frame)
                 if shown is None:
                     return view, pose, doubt
                 pose, doubt = shown, 0.0

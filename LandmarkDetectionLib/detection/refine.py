@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.sampling import grid_axis, sample_grid
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.devices import has_bf16
@@ -135,85 +137,139 @@ class Field:
     size: tuple[int, int, int]
 
 
-def look(
-    network: RefineNetwork,
-    volume: Volume,
-    starts: Array,
-    rotation: Array,
-    settings: RefineSettings,
-    *,
-    device: torch.device,
-    mirror: Mirror | None = None,
-    doubt: float = 0.0,
-    progress: Progress = no_progress,
-) -> View:
-    """Look at the anatomy as it lies, in windows around where its landmarks are expected.
+@dataclass(frozen=True, eq=False)
+class FineScan:
+    """A prepared scan as the fine network sees it.
 
-    Only the windows' evidence is kept, and the features of one field at a time.
-
-    Args:
+    Attributes:
         network: in evaluation mode, on `device`.
         volume: the scan, prepared as for training.
-        starts: (K, 3) world mm, where each landmark is expected; NaN where it is not to be looked for, but
-            for one at least.
-        rotation: 3 x 3, from the canonical frame to the world.
-        settings: of this stage.
         device: where the network runs.
-        mirror: to look at the mirror image.
-        doubt: how far the starts are off beyond what the network was trained with, mm along one axis.
-        progress: told after every field.
     """
-    axes = rotation if mirror is None else rotation @ mirror.flip
-    codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
-    expected = starts @ axes
-    fill = float(volume.voxels.min())
-    fields = list(cover(expected, settings, network.settings.stride))
-    seen = []
-    for done, field in enumerate(fields, start=1):
-        image = sample_grid(
-            volume, axes @ field.middle, axes, size=field.size, spacing=settings.spacing, fill=fill
-        )
-        seen.append(
-            _see(network, image, field, expected[field.rows], codes[field.rows], settings, device, doubt)
-        )
-        progress("refine", done / len(fields))
-    rows = np.concatenate([field.rows for field in fields])
-    middles, evidence, presences = zip(*seen, strict=True)
-    return View(
-        axes=axes,
-        cell=settings.spacing,
-        rows=rows,
-        codes=codes[rows],
-        middles=np.concatenate(middles),
-        evidence=torch.cat(evidence),
-        presences=np.concatenate(presences),
-    )
 
+    network: RefineNetwork
+    volume: Volume
+    device: torch.device
 
-def read(network: RefineNetwork, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
-    """Read the landmarks' places off the evidence of a view.
+    @property
+    def frame(self) -> Frame:
+        """Of the scan."""
+        return self.volume.frame
 
-    Args:
-        network: that the view was taken with.
-        view: of the anatomy.
-        starts: (K, 3) world mm, where each landmark is expected by now.
-        doubt: how far these are off beyond what the network was trained with, mm along one axis.
-    """
-    offsets = (starts[view.rows] @ view.axes - view.middles) / view.cell
-    positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
-    presences[view.rows] = view.presences
-    device = view.evidence.device
-    with torch.inference_mode():
-        for some in _chunks(len(view.rows)):
-            expectation = network.expectation(
-                view.evidence.shape[1:],
-                torch.from_numpy(view.codes[some]).to(device),
-                torch.from_numpy(offsets[some]).float().to(device),
-                doubt / view.cell,
+    @cached_property
+    def lowest(self) -> float:
+        """The smallest value, which stands for what lies beyond the scan."""
+        return float(self.volume.voxels.min())
+
+    def look(
+        self,
+        starts: Array,
+        rotation: Array,
+        settings: RefineSettings,
+        *,
+        mirror: Mirror | None = None,
+        doubt: float = 0.0,
+        progress: Progress = no_progress,
+    ) -> View:
+        """Look at the anatomy as it lies, in windows around where its landmarks are expected.
+
+        Only the windows' evidence is kept, and the features of one field at a time.
+
+        Args:
+            starts: (K, 3) world mm, where each landmark is expected; NaN where it is not to be looked for,
+                but for one at least.
+            rotation: 3 x 3, from the canonical frame to the world.
+            settings: of this stage.
+            mirror: to look at the mirror image.
+            doubt: how far the starts are off beyond what the network was trained with, mm along one axis.
+            progress: told after every field.
+        """
+        axes = rotation if mirror is None else rotation @ mirror.flip
+        codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
+        expected = starts @ axes
+        fields = list(cover(expected, settings, self.network.settings.stride))
+        seen = []
+        for done, field in enumerate(fields, start=1):
+            image = sample_grid(
+                self.volume,
+                axes @ field.middle,
+                axes,
+                size=field.size,
+                spacing=settings.spacing,
+                fill=self.lowest,
             )
-            places, spreads[view.rows[some]] = read_heat((view.evidence[some] + expectation).cpu(), view.cell)
-            positions[view.rows[some]] = (view.middles[some] + places) @ view.axes.T
-    return Refined(positions, spreads, presences)
+            seen.append(self._see(image, field, expected[field.rows], codes[field.rows], settings, doubt))
+            progress("refine", done / len(fields))
+        rows = np.concatenate([field.rows for field in fields])
+        middles, evidence, presences = zip(*seen, strict=True)
+        return View(
+            axes=axes,
+            cell=settings.spacing,
+            rows=rows,
+            codes=codes[rows],
+            middles=np.concatenate(middles),
+            evidence=torch.cat(evidence),
+            presences=np.concatenate(presences),
+        )
+
+    def read(self, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
+        """Read the landmarks' places off the evidence of a view.
+
+        Args:
+            view: of the anatomy.
+            starts: (K, 3) world mm, where each landmark is expected by now.
+            doubt: how far these are off beyond what the network was trained with, mm along one axis.
+        """
+        offsets = (starts[view.rows] @ view.axes - view.middles) / view.cell
+        positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
+        presences[view.rows] = view.presences
+        with torch.inference_mode():
+            for some in _chunks(len(view.rows)):
+                expectation = self.network.expectation(
+                    view.evidence.shape[1:],
+                    torch.from_numpy(view.codes[some]).to(self.device),
+                    torch.from_numpy(offsets[some]).float().to(self.device),
+                    doubt / view.cell,
+                )
+                heat = (view.evidence[some] + expectation).cpu()
+                places, spreads[view.rows[some]] = read_heat(heat, view.cell)
+                positions[view.rows[some]] = (view.middles[some] + places) @ view.axes.T
+        return Refined(positions, spreads, presences)
+
+    def _see(
+        self,
+        image: NDArray[np.float32],
+        field: Field,
+        expected: Array,
+        codes: NDArray[np.int64],
+        settings: RefineSettings,
+        doubt: float,
+    ) -> tuple[Array, Tensor, Array]:
+        """Of each landmark in a field: its window's middle (N, 3), the evidence there, and its presence."""
+        network, device, cell, window = self.network, self.device, settings.spacing, settings.window
+        middle, half = (np.array(field.size) - 1) / 2, (window - 1) / 2
+        cells = (expected - field.middle) / cell + middle
+        corners = np.rint(cells - half).astype(np.int64)
+        offsets = torch.from_numpy(cells - half - corners).float().to(device)
+        asked = torch.from_numpy(codes).to(device)
+        pixels = torch.from_numpy(image)[None, None].to(device)
+        evidence, presences = [], []
+        with torch.inference_mode():
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+                features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
+            for some in _chunks(len(codes)):
+                zeros = torch.zeros(len(some), dtype=torch.long)
+                windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), window)
+                evidence.append(network.evidence(windows, asked[some]))
+                heat = evidence[-1] + network.expectation(
+                    windows.shape[2:], asked[some], offsets[some], doubt / cell
+                )
+                presences.append(network.presence_logits(windows, heat, asked[some]).double().cpu().numpy())
+        return (
+            (corners + half - middle) * cell + field.middle,
+            torch.cat(evidence),
+            np.concatenate(presences),
+        )
 
 
 def cover(places: Array, settings: RefineSettings, stride: int) -> Iterator[Field]:
@@ -239,43 +295,6 @@ def _cover(places: Array, rows: NDArray[np.int64], settings: RefineSettings, str
     order = rows[np.argsort(places[rows, np.argmax(high - low)], kind="stable")]
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
         yield from _cover(places, half, settings, stride)
-
-
-def _see(
-    network: RefineNetwork,
-    image: NDArray[np.float32],
-    field: Field,
-    expected: Array,
-    codes: NDArray[np.int64],
-    settings: RefineSettings,
-    device: torch.device,
-    doubt: float,
-) -> tuple[Array, Tensor, Array]:
-    """Of each landmark in a field: the middle of its window (N, 3), the evidence there, and its presence."""
-    cell, window = settings.spacing, settings.window
-    middle, half = (np.array(field.size) - 1) / 2, (window - 1) / 2
-    cells = (expected - field.middle) / cell + middle
-    corners = np.rint(cells - half).astype(np.int64)
-    offsets = torch.from_numpy(cells - half - corners).float().to(device)
-    asked = torch.from_numpy(codes).to(device)
-    pixels = torch.from_numpy(image)[None, None].to(device)
-    evidence, presences = [], []
-    with torch.inference_mode():
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-            features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
-        for some in _chunks(len(codes)):
-            zeros = torch.zeros(len(some), dtype=torch.long)
-            windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), window)
-            evidence.append(network.evidence(windows, asked[some]))
-            heat = evidence[-1] + network.expectation(
-                windows.shape[2:], asked[some], offsets[some], doubt / cell
-            )
-            presences.append(network.presence_logits(windows, heat, asked[some]).double().cpu().numpy())
-    return (
-        (corners + half - middle) * cell + field.middle,
-        torch.cat(evidence),
-        np.concatenate(presences),
-    )
 
 
 def _chunks(count: int) -> list[NDArray[np.int64]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from LandmarkDetectionLib.detection.locate_refine import (
     spread_out,
 )
 from LandmarkDetectionLib.detection.progress import no_progress
-from LandmarkDetectionLib.detection.refine import Refined, View, look, read
+from LandmarkDetectionLib.detection.refine import FineScan, Refined, View
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Level, load_bundle, save_bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
@@ -243,8 +242,8 @@ def test_anatomy_that_is_larger_than_any_in_training_is_found(a_detector: Locate
     volume = scan_of(points, turned(3))
     coarse = chain.find_pose(a_detector._locate, Preparation(1.0, FIXED)(volume), CPU)
     assert coarse is not None and coarse.pose.scale == pytest.approx(1.02)
-    see = partial(look, a_detector._refine, volume, device=CPU)
-    settled, doubt = chain._settle(a_detector._refine, see, volume.frame, coarse.pose, no_progress)
+    scan = FineScan(a_detector._refine, volume, CPU)
+    settled, doubt = chain._settle(scan, coarse.pose, no_progress)
     assert settled.scale == pytest.approx(1.12, abs=0.01) and doubt < chain.settings.tolerance
     assert np.linalg.norm(positions_of(a_detector, volume) - points, axis=1).max() < 0.15
 
@@ -270,9 +269,9 @@ def test_a_pose_that_nothing_confirms_stays_in_doubt(a_detector: LocateRefineDet
     """Where the scouts show nothing, all landmarks are looked for as far as the coarse pose may be off."""
     chain, size = a_detector._chain, (56, 60, 64)
     volume = Volume(np.full(size[::-1], -1, np.float32), Frame(size=size, origin=[-28, -30, -32]))
-    see = partial(look, a_detector._refine, volume, device=CPU)
+    scan = FineScan(a_detector._refine, volume, CPU)
     pose = Similarity(np.eye(3), 1.0, np.zeros(3))
-    unsettled, doubt = chain._settle(a_detector._refine, see, volume.frame, pose, no_progress)
+    unsettled, doubt = chain._settle(scan, pose, no_progress)
     assert unsettled is pose and doubt > chain.settings.tolerance
     assert chain._window(doubt).window > chain.settings.refine.window
 
@@ -286,11 +285,12 @@ def test_all_landmarks_together_tell_the_pose_better_than_the_scouts(
     true = fit_similarity(SHAPE, points)
     off = Similarity(true.rotation @ rotation_about_z(2), 1.0, np.add(true.translation, 0.1))
 
-    def remembering(network: RefineNetwork, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
+    def remembering(scan: FineScan, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
         expected.append(starts)
-        return read(network, view, starts, doubt=doubt)
+        return as_ever(scan, view, starts, doubt=doubt)
 
-    monkeypatch.setattr(locate_refine, "read", remembering)
+    as_ever = FineScan.read
+    monkeypatch.setattr(FineScan, "read", remembering)
     monkeypatch.setattr(locate_refine, "_ROUNDS", 0)
     a_detector._chain.refine(a_detector._refine, scan_of(points, np.eye(3)), off, CPU)
     errors = [np.linalg.norm(starts - points, axis=1).mean() for starts in expected]
@@ -419,10 +419,11 @@ def test_the_mirror_image_is_not_asked_for_what_it_does_not_show(
     views: list[View] = []
 
     def noted(*args: Any, **more: Any) -> View:
-        views.append(look(*args, **more))
+        views.append(as_ever(*args, **more))
         return views[-1]
 
-    monkeypatch.setattr(locate_refine, "look", noted)
+    as_ever = FineScan.look
+    monkeypatch.setattr(FineScan, "look", noted)
     points = FACE @ turned(1).T
     refined = chain.refine(a_detector._refine, scan_of(points, np.eye(3)), fit_similarity(FACE, points), CPU)
     assert sorted(views[-2].rows) == [0, 1, 2, 3, 4, 5] and np.linalg.det(views[-2].axes) > 0

@@ -14,12 +14,11 @@ from LandmarkDetectionLib.data.canonical import to_canonical
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.refine import (
+    FineScan,
     Mirror,
     Refined,
     RefineSettings,
     cover,
-    look,
-    read,
     read_heat,
 )
 from LandmarkDetectionLib.model.queries import RefineNetwork
@@ -56,8 +55,8 @@ def seen(
     settings: RefineSettings = SETTINGS,
     mirror: Mirror | None = None,
 ) -> Refined:
-    view = look(network, volume, starts, rotation, settings, device=CPU, mirror=mirror)
-    return read(network, view, starts)
+    scan = FineScan(network, volume, CPU)
+    return scan.read(scan.look(starts, rotation, settings, mirror=mirror), starts)
 
 
 def turned(seed: int) -> Array:
@@ -121,11 +120,12 @@ def test_the_order_in_which_a_scan_is_stored_changes_nothing() -> None:
 def test_what_was_seen_is_read_anew_where_landmarks_are_expected_elsewhere() -> None:
     """With an expectation as firm as the evidence, the place is halfway between them."""
     volume, network = scan(POINTS, turned(2)), LogOfTheImage(deviation=WIDTH / SETTINGS.spacing)
-    view = look(network, volume, POINTS + 0.7, turned(4), SETTINGS, device=CPU)
+    fine_scan = FineScan(network, volume, CPU)
+    view = fine_scan.look(POINTS + 0.7, turned(4), SETTINGS)
     for offset in ([0.4, 0, 0], [0, -0.9, 0.3]):
-        found = read(network, view, POINTS + offset)
+        found = fine_scan.read(view, POINTS + offset)
         np.testing.assert_allclose(found.positions - POINTS, np.tile(np.divide(offset, 2), (3, 1)), atol=0.03)
-    unsure = read(network, view, POINTS + 0.4, doubt=1e3)
+    unsure = fine_scan.read(view, POINTS + 0.4, doubt=1e3)
     np.testing.assert_allclose(unsure.positions, POINTS, atol=0.03)
     assert network.asked == [0, 1, 2]
 

@@ -15,7 +15,7 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
 from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSettings
-from LandmarkDetectionLib.detection.refine import RefineSettings, look, read
+from LandmarkDetectionLib.detection.refine import FineScan, RefineSettings
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
@@ -148,10 +148,10 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
     cases = [a_case(tmp_path, seed) for seed in range(4)]
     teach(module, RefineSamples(cases, TABLE, SHAPE, a_config.refine, seed=0), steps=90)
     case = a_case(tmp_path, 9)
-    volume = case.whole_volume()
+    scan = FineScan(module.network, case.whole_volume(), CPU)
     starts = np.add(case.positions, [[2, 0, -1], [0, -2, 1], [-1, 1, 2], [1, 2, 0]])
-    view = look(module.network, volume, starts, np.eye(3), a_chain.settings.refine, device=CPU)
-    found = read(module.network, view, starts)
+    view = scan.look(starts, np.eye(3), a_chain.settings.refine)
+    found = scan.read(view, starts)
     assert np.linalg.norm(found.positions - case.positions, axis=1).max() < 0.8
-    nothing = look(module.network, volume, starts + 14, np.eye(3), a_chain.settings.refine, device=CPU)
+    nothing = scan.look(starts + 14, np.eye(3), a_chain.settings.refine)
     assert nothing.presences.max() < found.presences.min()
