@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,12 @@ class Normaliser:
     def anew(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Voxels of a normalised scan, cut or coarser, as if they were a scan of their own."""
         return self(voxels) if self.kind == "adaptive" else voxels
+
+    def amid_air(self, times: float) -> Normaliser:
+        """For scans with so many times the air: as many voxels as ever lie above the window."""
+        if self.kind == "fixed":
+            return self
+        return replace(self, high=100 - (100 - self.high) / times)
 
     def window_of(self, voxels: NDArray[Any]) -> tuple[float, float]:
         """The intensities of a scan that become -1 and 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape import Similarity, common_points, fit_robustly, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
@@ -32,6 +34,10 @@ ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
 _COARSEST = 1.5
 """Voxels of locate: what a scan with larger ones shows is not the anatomy, or only a few voxels of it."""
+_AIR = 1, 4, 16
+"""Times as many voxels as the scans of training that a scan may have around the same anatomy."""
+_SURE = 0.7
+"""Support of a pose from which the scan is not taken to have more air than those."""
 _SCOUTS = 12
 """Landmarks that are looked at to settle the pose."""
 _FEWEST_SCOUTS = 4
@@ -131,6 +137,37 @@ class Chain:
         sizes = settings.smallest, settings.largest
         found = align(candidates, self.shape, settings.tolerance, scales=sizes)
         return None if found is None or found.support < settings.support else found
+
+    def find_pose_amid_air(
+        self,
+        network: LocateNetwork,
+        prepared: Callable[[Normaliser], Volume],
+        normaliser: Normaliser,
+        device: torch.device,
+        *,
+        progress: Progress = no_progress,
+    ) -> tuple[Alignment, Normaliser] | None:
+        """The pose, and the normaliser under which it is plainest.
+
+        Percentiles depend on how much air a scan shows beside the anatomy: with much more than in training,
+        they would make all of the anatomy as bright as bone.
+
+        Args:
+            network: in evaluation mode, on `device`.
+            prepared: the scan at the coarse spacing, by a normaliser.
+            normaliser: of training.
+            device: where the network runs.
+            progress: told how far the first look is.
+        """
+        best: tuple[Alignment, Normaliser] | None = None
+        for adapted in dict.fromkeys(normaliser.amid_air(times) for times in _AIR):
+            found = self.find_pose(network, prepared(adapted), device, progress=progress)
+            progress = no_progress
+            if found and (best is None or found.support > best[0].support):
+                best = found, adapted
+            if best and best[0].support >= _SURE:
+                break
+        return best
 
     def refine(
         self,
@@ -265,13 +302,18 @@ class LocateRefineDetector:
         if np.prod(volume.frame.spacing) > (_COARSEST * spacing) ** 3:
             return tuple(Detection.missing(name) for name in names)
         preparation = self.bundle.preparation
-        coarse = Preparation(spacing, preparation.normaliser)(volume)
-        found = self._chain.find_pose(self._locate, coarse, self.device, progress=progress)
+        found = self._chain.find_pose_amid_air(
+            self._locate,
+            lambda normaliser: Preparation(spacing, normaliser)(volume),
+            preparation.normaliser,
+            self.device,
+            progress=progress,
+        )
         if found is None:
             return tuple(Detection.missing(name) for name in names)
-        refined = self._chain.refine(
-            self._refine, preparation(volume), found.pose, self.device, progress=progress
-        )
+        alignment, normaliser = found
+        fine = Preparation(preparation.spacing, normaliser)(volume)
+        refined = self._chain.refine(self._refine, fine, alignment.pose, self.device, progress=progress)
         return judge(refined, volume.frame, self.bundle, self._chain.settings)
 
     def in_smaller_pieces(self) -> LocateRefineDetector | None:

@@ -60,9 +60,9 @@ def validate(
     for number, (coarse, fine) in enumerate(track(cases, VALIDATING)):
         rng = np.random.default_rng([seed, number])
         volumes = coarse.whole_volume(), fine.whole_volume()
-        for cut, shown in _cuts(rng, fine, volumes, preparation.normaliser):
+        for cut, shown in _cuts(rng, fine, volumes):
             for coarseness, seen in [(1, shown), *coarser_looks(shown, shown[1], preparation.normaliser)]:
-                refined = _found(chain, locate, refine, seen, device)
+                refined = _found(chain, locate, refine, seen, preparation.normaliser, device)
                 resolution = preparation.resolution_of(fine.scanned, coarseness)
                 outcomes.append(
                     _outcome(
@@ -79,15 +79,14 @@ def validate(
 
 
 def _cuts(
-    rng: np.random.Generator, case: PreparedCase, volumes: Sequence[Volume], normaliser: Normaliser
+    rng: np.random.Generator, case: PreparedCase, volumes: Sequence[Volume]
 ) -> Iterator[tuple[int, Sequence[Volume]]]:
     """The volumes of a case as they are, number 0, and ended somewhere between its landmarks."""
     yield 0, volumes
     for cut in range(1, CUTS + 1):
         shorten = _draw_cut(rng, case)
         if shorten:
-            parts = [shorten(volume) for volume in volumes]
-            yield cut, [Volume(normaliser.anew(part.voxels), part.frame) for part in parts]
+            yield cut, [shorten(volume) for volume in volumes]
 
 
 def _found(
@@ -95,12 +94,18 @@ def _found(
     locate: LocateNetwork,
     refine: RefineNetwork,
     seen: Sequence[Volume],
+    normaliser: Normaliser,
     device: torch.device,
 ) -> Refined:
     """What the chain finds in a scan that is seen at the coarse and at the fine spacing."""
     coarse, fine = seen
-    found = chain.find_pose(locate, coarse, device)
-    return chain.refine(refine, fine, found.pose, device) if found else Refined.nothing(len(chain.shape))
+    found = chain.find_pose_amid_air(
+        locate, lambda adapted: Volume(adapted.anew(coarse.voxels), coarse.frame), normaliser, device
+    )
+    if found is None:
+        return Refined.nothing(len(chain.shape))
+    alignment, normaliser = found
+    return chain.refine(refine, Volume(normaliser.anew(fine.voxels), fine.frame), alignment.pose, device)
 
 
 def _outcome(

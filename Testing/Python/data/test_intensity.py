@@ -86,3 +86,21 @@ def test_a_prepared_scan_has_cubic_voxels_and_one_scale() -> None:
 def test_a_spacing_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="spacing"):
         Preparation(0.0, CT)
+
+
+def test_air_around_a_scan_does_not_move_the_window() -> None:
+    scan = np.random.default_rng(0).uniform(50, 1000, 20_000)
+    normaliser = Normaliser("adaptive", 0.5, 99.5)
+    in_air = np.concatenate([scan, np.zeros(3 * len(scan))])
+    high = normaliser.window_of(scan)[1]
+    assert normaliser.amid_air(4).window_of(in_air)[1] == pytest.approx(high, abs=1)
+    assert normaliser.window_of(in_air)[1] < high - 5
+    assert normaliser.amid_air(1) == normaliser
+    fixed = Normaliser("fixed", -1000, 2000)
+    assert fixed.amid_air(4) == fixed
+
+
+def test_a_part_of_a_scan_is_normalised_anew_only_where_the_window_adapts() -> None:
+    part = np.linspace(-0.5, 0.5, 1001, dtype=np.float32)
+    assert np.abs(Normaliser("adaptive", 0, 100).anew(part)).max() == pytest.approx(1)
+    np.testing.assert_array_equal(Normaliser("fixed", -1000, 2000).anew(part), part)

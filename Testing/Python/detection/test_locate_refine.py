@@ -23,6 +23,7 @@ from LandmarkDetectionLib.data.shape_model import ShapeModel, learn_shape
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection import locate_refine
+from LandmarkDetectionLib.detection.align import Alignment
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.detection.locate_refine import (
     Chain,
@@ -435,3 +436,48 @@ def test_a_model_that_saw_no_mirror_images_is_shown_none(a_detector: LocateRefin
     settings = a_detector._chain.settings
     assert Chain.of(settings, FACE_TABLE, FACE).mirror is not None
     assert Chain.of(replace(settings, mirrored=False), FACE_TABLE, FACE).mirror is None
+
+
+@pytest.mark.parametrize(
+    ("supports", "looks", "times"),
+    [((0.8,), 1, 1), ((0.4, 0.9), 2, 4), ((0.6, 0.5, 0.4), 3, 1), ((None, None, 0.4), 3, 16)],
+)
+def test_a_scan_is_taken_to_have_more_air_where_that_makes_the_pose_plainer(
+    a_detector: LocateRefineDetector,
+    monkeypatch: pytest.MonkeyPatch,
+    supports: tuple[float | None, ...],
+    looks: int,
+    times: float,
+) -> None:
+    somewhere = Similarity(np.eye(3), 1.0, np.zeros(3))
+    left = iter(supports)
+
+    def found(*_: Any, **__: Any) -> Alignment | None:
+        support = next(left)
+        return None if support is None else Alignment(somewhere, support)
+
+    monkeypatch.setattr(Chain, "find_pose", found)
+    shown: list[Normaliser] = []
+
+    def prepared(normaliser: Normaliser) -> Volume:
+        shown.append(normaliser)
+        return scan_of(SHAPE, np.eye(3))
+
+    normaliser = Normaliser("adaptive", 0.5, 99.5)
+    best = a_detector._chain.find_pose_amid_air(a_detector._locate, prepared, normaliser, CPU)
+    assert best is not None and best[0].support == max(support or 0 for support in supports)
+    assert len(shown) == looks and best[1] == normaliser.amid_air(times)
+
+
+def test_a_window_that_is_fixed_is_looked_at_once(
+    a_detector: LocateRefineDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Chain, "find_pose", lambda *_, **__: None)
+    shown: list[Normaliser] = []
+
+    def prepared(normaliser: Normaliser) -> Volume:
+        shown.append(normaliser)
+        return scan_of(SHAPE, np.eye(3))
+
+    assert a_detector._chain.find_pose_amid_air(a_detector._locate, prepared, FIXED, CPU) is None
+    assert shown == [FIXED]

@@ -101,6 +101,21 @@ def test_any_pose_gives_the_same_landmarks(
     assert np.linalg.norm(found - expected, axis=1).max() < QUARTER_VOXEL * fine
 
 
+def test_air_around_the_head_changes_nothing(detector: Detector, mouse_skulls: Path) -> None:
+    """The percentiles that scale the intensities are those of far fewer bright voxels then."""
+    volume = a_scan(mouse_skulls, "A_J")[0]
+    before, size, margin = positions_in(detector, volume), volume.frame.size, 80
+    frame = Frame(
+        size=[count + 2 * margin for count in size],
+        spacing=volume.frame.spacing,
+        origin=volume.frame.index_to_world([-margin] * 3),
+        direction=volume.frame.direction,
+    )
+    voxels = np.pad(volume.voxels, margin, constant_values=int(np.percentile(volume.voxels, 1)))
+    after = positions_in(detector, Volume(voxels, frame))
+    assert np.linalg.norm(after - before, axis=1).mean() < 0.05
+
+
 def test_what_a_cut_takes_away_is_absent(detector: Detector, mouse_skulls: Path) -> None:
     volume, truth = a_scan(mouse_skulls, "PL_J")
     axis = int(np.ptp(volume.frame.world_to_index(truth), axis=0).argmax())

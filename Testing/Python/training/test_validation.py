@@ -1,4 +1,4 @@
-"""Validation's cuts: both looks at a case end at one plane, and what is left is a scan of its own."""
+"""Validation's cuts: both looks at a case end at one plane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.validation import CUTS, _cuts
@@ -43,7 +42,7 @@ def an_oblique_case(seed: int) -> tuple[PreparedCase, list[Volume]]:
 @pytest.mark.parametrize("seed", range(8))
 def test_both_looks_end_at_the_same_plane_between_the_landmarks(seed: int) -> None:
     case, volumes = an_oblique_case(seed)
-    cuts = dict(_cuts(np.random.default_rng(seed), case, volumes, Normaliser("fixed", -1, 1)))
+    cuts = dict(_cuts(np.random.default_rng(seed), case, volumes))
     assert sorted(cuts) == list(range(CUTS + 1))
     assert [shown is whole for shown, whole in zip(cuts[0], volumes, strict=True)] == [True, True]
     for cut in range(1, CUTS + 1):
@@ -60,13 +59,3 @@ def test_both_looks_end_at_the_same_plane_between_the_landmarks(seed: int) -> No
         there = [volume.frame.contains(case.positions) for volume in (coarse, fine)]
         assert 1 <= there[1].sum() < POINTS
         assert (there[0] != there[1]).sum() <= 1, "but for one within a coarse voxel of the plane"
-
-
-def test_a_scan_that_is_cut_is_normalised_by_what_is_left() -> None:
-    case, volumes = an_oblique_case(3)
-    for kind, reaches in (("adaptive", True), ("fixed", False)):
-        window = (0.0, 100.0) if kind == "adaptive" else (-1.0, 1.0)
-        cuts = dict(_cuts(np.random.default_rng(3), case, volumes, Normaliser(kind, *window)))  # type: ignore[arg-type]
-        for volume in cuts[1]:
-            ends = volume.voxels.min(), volume.voxels.max()
-            assert np.allclose(ends, (-1, 1), atol=1e-5) is reaches
