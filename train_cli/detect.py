@@ -124,9 +124,15 @@ def _doubt(outcomes: list[CaseOutcome], console: Console) -> None:
     ]
     if empty and not console.quiet:
         console.warn(
-            f"None of the landmarks is in {', '.join(empty)}, or the model does not know such scans."
+            f"None of the landmarks is in {', '.join(empty)}, or the model does not know such scans: another "
+            "anatomy, or voxels much larger than those that it was trained on."
         )
-    statuses = [item.status for outcome in outcomes if outcome.result for item in outcome.result.detections]
+    statuses = [
+        item.status
+        for outcome in outcomes
+        if outcome.result and outcome.case not in empty
+        for item in outcome.result.detections
+    ]
     found = statuses.count("found")
     if found < len(statuses) / 3 and not console.quiet:
         console.warn(

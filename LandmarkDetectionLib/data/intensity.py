@@ -35,11 +35,14 @@ class Normaliser:
         return scale(voxels, self.window_of(voxels))
 
     def anew(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Voxels of a normalised scan, cut or coarser, as if they were a scan of their own."""
+        """Voxels of a normalised scan, cut or coarser, as if they were a scan of their own.
+
+        But what the window of the whole scan has clipped stays clipped.
+        """
         return self(voxels) if self.kind == "adaptive" else voxels
 
     def amid_air(self, times: float) -> Normaliser:
-        """For scans with so many times the air: as many voxels as ever lie above the window."""
+        """The window for scans with so many times the voxels: as many of them lie above it as before."""
         if self.kind == "fixed":
             return self
         return replace(self, high=100 - (100 - self.high) / times)

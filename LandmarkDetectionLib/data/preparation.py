@@ -49,9 +49,17 @@ class Preparation:
         Raises:
             InputError: if the scan is far too large for this spacing, as a torso is for a mouse's.
         """
-        check_size(volume, self.spacing)
-        on_grid = to_grid(volume, self.spacing)
+        on_grid = self.on_grid(volume)
         return Volume(voxels=self.normaliser(on_grid.voxels), frame=on_grid.frame)
+
+    def on_grid(self, volume: Volume) -> Volume:
+        """The volume in canonical orientation with cubic voxels, in its own intensities.
+
+        Raises:
+            InputError: as above.
+        """
+        check_size(volume, self.spacing)
+        return to_grid(volume, self.spacing)
 
 
 def check_size(volume: Volume, spacing: float) -> None:

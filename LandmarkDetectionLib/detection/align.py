@@ -32,8 +32,8 @@ class Candidates:
     """Places where each of K landmarks may be, at most C of each.
 
     Attributes:
-        positions: (K, C, 3) world mm; repeated where there are fewer than C, NaN where there are none.
-        values: (K, C) how much speaks for each, not negative; 0 where there is none.
+        positions: (K, C, 3) world mm; where there are fewer than C, others of value 0, or the weakest again.
+        values: (K, C) how much speaks for each, not negative.
     """
 
     positions: Array

@@ -32,8 +32,9 @@ from LandmarkDetectionLib.model.unet import UNetSettings
 
 ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
-_COARSEST = 1.5
-"""Voxels of locate: what a scan with larger ones shows is not the anatomy, or only a few voxels of it."""
+_COARSEST_LOCATE, _COARSEST_FINE = 1.5, 4.0
+"""Times the voxels of locate, and of the scans of training: a scan with larger voxels than either shows other
+anatomy, or only a few voxels of this."""
 _AIR = 1, 4, 16
 """Times as many voxels as the scans of training that a scan may have around the same anatomy."""
 _SURE = 0.7
@@ -157,12 +158,12 @@ class Chain:
             prepared: the scan at the coarse spacing, by a normaliser.
             normaliser: of training.
             device: where the network runs.
-            progress: told how far the first look is.
+            progress: told how far the first look is, and asked whether to go on.
         """
         best: tuple[Alignment, Normaliser] | None = None
         for adapted in dict.fromkeys(normaliser.amid_air(times) for times in _AIR):
             found = self.find_pose(network, prepared(adapted), device, progress=progress)
-            progress = no_progress
+            progress = part_of(progress, 1.0, 1.0)
             if found and (best is None or found.support > best[0].support):
                 best = found, adapted
             if best and best[0].support >= _SURE:
@@ -299,12 +300,14 @@ class LocateRefineDetector:
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         progress("prepare", 0.0)
         names, spacing = self.bundle.table.names, self._chain.settings.locate.spacing
-        if np.prod(volume.frame.spacing) > (_COARSEST * spacing) ** 3:
-            return tuple(Detection.missing(name) for name in names)
         preparation = self.bundle.preparation
+        largest = max(_COARSEST_LOCATE * spacing, _COARSEST_FINE * preparation.spacing)
+        if np.prod(volume.frame.spacing) > largest**3:
+            return tuple(Detection.missing(name) for name in names)
+        coarse = Preparation(spacing, preparation.normaliser).on_grid(volume)
         found = self._chain.find_pose_amid_air(
             self._locate,
-            lambda normaliser: Preparation(spacing, normaliser)(volume),
+            lambda normaliser: Volume(normaliser(coarse.voxels), coarse.frame),
             preparation.normaliser,
             self.device,
             progress=progress,

@@ -81,7 +81,7 @@ def case_figure(
     names = _choose(truth, detections) if landmarks is None else _checked(landmarks, truth, detections)
     shown = [_Marks.of(name, truth, detections) for name in names] or [_Marks("no landmarks", None, None)]
     figure, grid = _sheet(len(shown))
-    window = _window(volume)
+    window = _window(volume, _places(truth, detections))
     for axes, marks in zip(grid, shown, strict=True):
         _draw_landmark(axes, volume, window, marks)
     _draw_legend(figure)
@@ -179,11 +179,27 @@ def _sheet(rows: int) -> tuple[Figure, NDArray[Any]]:
     return figure, figure.subplots(rows, 6, squeeze=False)
 
 
-def _window(volume: Volume) -> tuple[float, float]:
-    """The values drawn black and white."""
-    coarse = volume.voxels[tuple(slice(None, None, max(n // 64, 1)) for n in volume.voxels.shape)]
-    low, high = np.percentile(coarse, [1.0, 99.5])
-    return float(low), float(high)
+def _places(truth: LandmarkSet | None, detections: CaseDetections | None) -> Array:
+    """All positions (N, 3) that there are, world mm."""
+    found = detections.by_name.values() if detections is not None else ()
+    places = [*(truth.positions if truth is not None else ()), *(item.position for item in found)]
+    points = np.array(places, dtype=np.float64).reshape(-1, 3)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _window(volume: Volume, places: Array) -> tuple[float, float]:
+    """The values drawn black and white: the range about the landmarks, however much air is around them."""
+    part = volume.voxels
+    if len(places):
+        index = volume.frame.world_to_index(places)
+        low, high = index.min(axis=0) - CLOSE_UP_VOXELS, index.max(axis=0) + CLOSE_UP_VOXELS + 1
+        first, last = (np.clip(np.rint(end), 0, volume.frame.size).astype(int) for end in (low, high))
+        part = part[tuple(slice(*ends) for ends in zip(first[::-1], last[::-1], strict=True))]
+    if not part.size:
+        part = volume.voxels
+    coarse = part[tuple(slice(None, None, max(n // 64, 1)) for n in part.shape)]
+    black, white = np.percentile(coarse, [1.0, 99.5])
+    return float(black), float(white)
 
 
 def _draw_landmark(axes: NDArray[Any], volume: Volume, window: tuple[float, float], marks: _Marks) -> None:

@@ -76,9 +76,10 @@ def expectation(epochs: int, batch: int, seconds: float, device: torch.device, *
     """
     needed = choose_epochs(steps, seconds, hours=None)
     less = f"; without --hours there would be {needed}, and a better model" if epochs < needed else ""
+    time = f"{seconds / 3600:.2g} hours" if seconds >= 5400 else f"{max(seconds / 60, 1):.0f} minutes"
     return (
-        f"training: {epochs} epochs of {STEPS_PER_EPOCH} steps of {batch} samples are about "
-        f"{seconds / 3600:.2g} hours here ({device}){less}."
+        f"training: {epochs} epochs of {STEPS_PER_EPOCH} steps of {batch} samples are about {time} here "
+        f"({device}; more where other programs use it too){less}."
     )
 
 

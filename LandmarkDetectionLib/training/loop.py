@@ -251,9 +251,9 @@ def check_run_folder(config: TrainingConfig, run: Path) -> None:
     """
     saved = run / "config.yaml"
     if saved.is_file() and read_config(saved) != config:
+        resumed = "" if config.data.fold else f", or {saved} to go on with it"
         raise InputError(
-            f"{run}: this run was started with another configuration; give another --output, "
-            f"or {saved} to go on with it."
+            f"{run}: this run was started with another configuration; give another --output{resumed}."
         )
 
 

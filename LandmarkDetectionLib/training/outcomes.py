@@ -31,7 +31,8 @@ class Outcome:
         frame: of the scan as it was seen.
         spreads: (K,) mm, of the evidence; NaN where the engine does not tell.
         presences: (K,) logits; NaN where the engine does not tell.
-        misfits: (K,) as `ShapeModel.misfits` has them; NaN where the engine does not tell.
+        misfits: (K,) as `ShapeModel.misfits` has them, of the landmarks that are there by their logits, which
+            are not calibrated yet; NaN for the others, and where the engine does not tell.
         resolution: of the scan as it was seen, mm, as `Preparation.resolution_of` has it.
         cut: 0 for the whole scan, otherwise the number of the cut.
         coarseness: 1 for the scan as it is, otherwise that of a coarser look.

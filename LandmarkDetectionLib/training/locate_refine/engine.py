@@ -99,7 +99,7 @@ class LocateRefineEngine:
             refine.to(device),
             cases,
             device,
-            shape=self.shape,
+            shape_model=self.shape,
             preparation=self.preparation,
             seed=self.config.training.seed,
             track=track,
@@ -155,7 +155,7 @@ def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -
     sizes = [
         fit_robustly(mean, shape).scale
         for shape, count in zip(shapes, common, strict=True)
-        if count >= max(common) / 2
+        if count >= max(FEWEST_LANDMARKS, max(common) / 2)
     ]
     return LocateRefineSettings(
         locate=LocateSettings(spacing=config.locate.spacing, window=window),

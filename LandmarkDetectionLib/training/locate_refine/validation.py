@@ -36,7 +36,7 @@ def validate(
     cases: Sequence[tuple[PreparedCase, PreparedCase]],
     device: torch.device,
     *,
-    shape: ShapeModel,
+    shape_model: ShapeModel,
     preparation: Preparation,
     seed: int,
     track: Track = untracked,
@@ -49,7 +49,7 @@ def validate(
         refine: the fine network, in evaluation mode.
         cases: each at the coarse and at its own spacing.
         device: where the networks run.
-        shape: that tells what is implausible.
+        shape_model: that tells what is implausible.
         preparation: of the cases at their own spacing.
         seed: of the cuts.
         track: shows how far along the cases are.
@@ -69,7 +69,7 @@ def validate(
                         fine,
                         refined,
                         seen[1].frame,
-                        shape,
+                        shape_model,
                         resolution=resolution,
                         cut=cut,
                         coarseness=coarseness,
@@ -112,7 +112,7 @@ def _outcome(
     case: PreparedCase,
     refined: Refined,
     frame: Frame,
-    shape: ShapeModel,
+    shape_model: ShapeModel,
     *,
     resolution: float,
     cut: int,
@@ -129,7 +129,7 @@ def _outcome(
         frame=frame,
         spreads=refined.spreads,
         presences=refined.presences,
-        misfits=shape.misfits(np.where(shown[:, None], refined.positions, np.nan)),
+        misfits=shape_model.misfits(np.where(shown[:, None], refined.positions, np.nan)),
         resolution=resolution,
         cut=cut,
         coarseness=coarseness,

@@ -197,7 +197,7 @@ def test_a_scan_too_coarse_to_show_the_anatomy_has_none_of_the_landmarks_at_once
     asked: list[str] = []
     too_coarse, just_so = (
         Volume(np.zeros((60, 60, 60), np.int16), Frame(size=(60, 60, 60), spacing=[edge] * 3))
-        for edge in (1.6, 1.4)
+        for edge in (2.1, 1.9)
     )
     detections = a_detector.detect(too_coarse, progress=lambda stage, fraction: asked.append(stage))
     assert {detection.status for detection in detections} == {"absent"}

@@ -268,6 +268,18 @@ def test_a_speck_of_metal_does_not_darken_the_picture() -> None:
     assert 40 < high <= 255
 
 
+def test_air_around_the_anatomy_does_not_bleach_it() -> None:
+    scan, (truth, detections) = spotted(), spot_sets((0, 0, 0))
+    voxels = np.pad(scan.voxels, 40)
+    corner = scan.frame.index_to_world((-40, -40, -40))
+    frame = Frame(size=voxels.shape[::-1], origin=corner, spacing=scan.frame.spacing)
+    limits = [
+        case_figure(volume, truth, detections).axes[0].images[0].get_clim()
+        for volume in (scan, Volume(voxels, frame))
+    ]
+    assert limits[0][1] == 255 and limits[1][1] > 40, "the noise is grey, not white"
+
+
 def test_constant_scans_are_drawn(tmp_path: Path) -> None:
     volume = Volume(np.full((4, 5, 6), -1000, np.int16), Frame(size=(6, 5, 4)))
     draw_case(volume, None, None, tmp_path / "flat.png")

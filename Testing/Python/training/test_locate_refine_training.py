@@ -19,6 +19,7 @@ from LandmarkDetectionLib.detection.refine import FineScan, RefineSettings
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.locate_refine.engine import detection_settings
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
 from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
 
@@ -155,3 +156,14 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
     assert np.linalg.norm(found.positions - case.positions, axis=1).max() < 0.8
     nothing = scan.look(starts + 14, np.eye(3), a_chain.settings.refine)
     assert nothing.presences.max() < found.presences.min()
+
+
+def test_sizes_are_those_of_the_cases_that_show_most(a_config: LocateRefineConfig) -> None:
+    two_left = np.where([[True], [True], [False], [False]], 3 * SHAPE, np.nan)
+    shapes = np.stack([SHAPE, 1.2 * SHAPE, two_left])
+    settings = detection_settings(a_config, shapes, SHAPE)
+    assert (settings.smallest, settings.largest) == pytest.approx((1.0, 1.2))
+    many = np.random.default_rng(0).uniform(-10, 10, (12, 3))
+    few = np.where(np.arange(12)[:, None] < 4, 3 * many, np.nan)
+    settings = detection_settings(a_config, np.stack([many, few]), many)
+    assert (settings.smallest, settings.largest) == pytest.approx((1.0, 1.0))

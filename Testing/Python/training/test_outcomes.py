@@ -172,6 +172,6 @@ def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path: Path) -> N
 
 
 def test_what_the_shape_does_not_believe_is_not_given() -> None:
-    """As in detection: it counts against a landmark's presence, and such errors are no part of the radii."""
+    """It counts against a landmark's presence, and such errors are no part of the radii."""
     table = tabulate([an_outcome("a", 0.3, logit=1.0), an_outcome("b", 0.3, logit=1.0, misfit=40.0)], NAMES)
     assert is_given(table, None, UNCERTAIN).tolist() == [True, True, False, True]

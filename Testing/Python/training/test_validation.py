@@ -1,16 +1,24 @@
-"""Validation's cuts: both looks at a case end at one plane."""
+"""Validation: cuts that both looks at a case share, and what is said of what was found in them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.data.shape import Similarity
+from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.align import Alignment
+from LandmarkDetectionLib.detection.refine import Refined
 from LandmarkDetectionLib.training.cache import PreparedCase
-from LandmarkDetectionLib.training.locate_refine.validation import CUTS, _cuts
+from LandmarkDetectionLib.training.locate_refine.validation import CUTS, _cuts, _found, _outcome
 
 EXTENT = np.array([40.0, 44, 48])
 POINTS = 10
@@ -59,3 +67,48 @@ def test_both_looks_end_at_the_same_plane_between_the_landmarks(seed: int) -> No
         there = [volume.frame.contains(case.positions) for volume in (coarse, fine)]
         assert 1 <= there[1].sum() < POINTS
         assert (there[0] != there[1]).sum() <= 1, "but for one within a coarse voxel of the plane"
+
+
+def test_an_outcome_tells_what_is_there_and_what_the_shape_does_not_believe() -> None:
+    case, (_, fine) = an_oblique_case(1)
+    model = learn_shape(case.positions + np.random.default_rng(0).normal(0, 0.3, (20, POINTS, 3)))
+    positions, presences = case.positions.copy(), np.full(POINTS, 3.0)
+    positions[2] += fine.frame.direction[:, 0] * 9
+    presences[4] = -1
+    seen = fine.part(0, 0, int(fine.frame.world_to_index(case.positions)[:, 0].max()))
+    outcome = _outcome(
+        case,
+        Refined(positions, np.ones(POINTS), presences),
+        seen.frame,
+        model,
+        resolution=0.5,
+        cut=1,
+        coarseness=1,
+    )
+    last = int(fine.frame.world_to_index(case.positions)[:, 0].argmax())
+    assert np.flatnonzero(~outcome.present).tolist() == [last]
+    assert np.nanargmax(outcome.misfits) == 2 and outcome.misfits[2] > 10
+    assert {4, last} <= set(np.flatnonzero(np.isnan(outcome.misfits)).tolist())
+
+
+def test_both_looks_are_normalised_as_the_plainest_pose_wants() -> None:
+    _, volumes = an_oblique_case(2)
+    adapted = Normaliser("adaptive", 0, 60)
+    seen: list[Volume] = []
+
+    class Plain:
+        def find_pose_amid_air(
+            self, network: object, prepared: Callable[[Normaliser], Volume], *_: object
+        ) -> tuple[Alignment, Normaliser]:
+            seen.append(prepared(adapted))
+            return Alignment(Similarity(np.eye(3), 1.0, np.zeros(3)), 0.9), adapted
+
+        def refine(self, network: object, volume: Volume, *_: object) -> Refined:
+            seen.append(volume)
+            return Refined.nothing(POINTS)
+
+    chain: Any = Plain()
+    network: Any = None
+    _found(chain, network, network, volumes, Normaliser("adaptive", 0.5, 99.5), torch.device("cpu"))
+    for look, volume in zip(seen, volumes, strict=True):
+        np.testing.assert_array_equal(look.voxels, adapted(volume.voxels))
