@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
-from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape import Similarity, common_points, fit_robustly, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
@@ -33,7 +32,7 @@ from LandmarkDetectionLib.model.unet import UNetSettings
 ENGINE = "locate-refine"
 _SMALLEST_WINDOW = 64
 _COARSEST_LOCATE, _COARSEST_FINE = 1.5, 4.0
-"""Times the voxels of locate, and of the scans of training: a scan with larger voxels than either shows other
+"""Times the voxels of locate, and of the scans of training: a scan with larger voxels than both shows other
 anatomy, or only a few voxels of this."""
 _AIR = 1, 4, 16
 """Times as many voxels as the scans of training that a scan may have around the same anatomy."""
@@ -304,7 +303,7 @@ class LocateRefineDetector:
         largest = max(_COARSEST_LOCATE * spacing, _COARSEST_FINE * preparation.spacing)
         if np.prod(volume.frame.spacing) > largest**3:
             return tuple(Detection.missing(name) for name in names)
-        coarse = Preparation(spacing, preparation.normaliser).on_grid(volume)
+        coarse = replace(preparation, spacing=spacing).on_grid(volume)
         found = self._chain.find_pose_amid_air(
             self._locate,
             lambda normaliser: Volume(normaliser(coarse.voxels), coarse.frame),
@@ -315,7 +314,7 @@ class LocateRefineDetector:
         if found is None:
             return tuple(Detection.missing(name) for name in names)
         alignment, normaliser = found
-        fine = Preparation(preparation.spacing, normaliser)(volume)
+        fine = replace(preparation, normaliser=normaliser)(volume)
         refined = self._chain.refine(self._refine, fine, alignment.pose, self.device, progress=progress)
         return judge(refined, volume.frame, self.bundle, self._chain.settings)
 

@@ -18,6 +18,7 @@ from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSett
 from LandmarkDetectionLib.detection.refine import FineScan, RefineSettings
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.engine import detection_settings
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
@@ -45,41 +46,19 @@ VARIED = {
 
 
 @pytest.fixture
-def a_config(tmp_path: Path) -> LocateRefineConfig:
+def blobs_config(a_config: DenseConfig) -> LocateRefineConfig:
+    """Both networks, with the loop's settings of the dense configuration."""
+    shared = a_config.model_dump(include={"version", "data", "image", "training"})
     look = {"spacing": 1.0, "channels": (8, 16), "augmentation": VARIED, "cut": 0.3}
+    coarse = {"field": 48, "heat_width": 2.0, "jitter": 4.0, "anywhere": 0.0, "batch": 2, "share": 0.5}
+    fine = {"field": 32, "window": 13, "heat_width": 0.7, "deviation": 1.5}
     return LocateRefineConfig.model_validate(
         {
-            "version": 1,
+            **shared,
             "name": "blobs",
             "engine": "locate-refine",
-            "data": {"train": tmp_path / "train.csv", "val": None, "cache": tmp_path, "landmarks": None},
-            "image": {"spacing": 1.0, "normaliser": "fixed", "low": -1, "high": 1},
-            "training": {
-                "epochs": 2,
-                "steps_per_epoch": 1,
-                "batch": 2,
-                "accumulate": 1,
-                "learning_rate": 0.01,
-                "weight_decay": 0,
-                "warmup": 1,
-                "gradient_clip": 5,
-                "precision": "off",
-                "ema": 0,
-                "validate_every": 1,
-                "patience": 0,
-                "workers": 0,
-                "seed": 0,
-            },
-            "locate": {
-                **look,
-                "field": 48,
-                "heat_width": 2.0,
-                "jitter": 4.0,
-                "anywhere": 0.0,
-                "batch": 2,
-                "share": 0.5,
-            },
-            "refine": {**look, "field": 32, "window": 13, "heat_width": 0.7, "deviation": 1.5},
+            "locate": {**look, **coarse},
+            "refine": {**look, **fine},
             "detection": {"tolerance": 2.0, "support": 0.3, "found": 0.8, "uncertain": 0.5},
         }
     )
@@ -130,24 +109,26 @@ def teach(module: Any, samples: Any, steps: int) -> None:
 
 
 def test_training_teaches_locate_where_landmarks_are(
-    tmp_path: Path, a_config: LocateRefineConfig, a_chain: Chain
+    tmp_path: Path, blobs_config: LocateRefineConfig, a_chain: Chain
 ) -> None:
     torch.manual_seed(0)
-    module = LocateTraining(LocateNetwork(a_config.locate.network, len(TABLE)), a_config, (), a_chain)
+    module = LocateTraining(LocateNetwork(blobs_config.locate.network, len(TABLE)), blobs_config, (), a_chain)
     cases = [a_case(tmp_path, seed) for seed in range(4)]
-    teach(module, LocateSamples(cases, TABLE, a_config.locate, seed=0, midline=1.0), steps=60)
+    teach(module, LocateSamples(cases, TABLE, blobs_config.locate, seed=0, midline=1.0), steps=60)
     case = a_case(tmp_path, 9)
     found = find_candidates(module.network, case.whole_volume(), a_chain.settings.locate, device=CPU)
     assert np.linalg.norm(found.positions[:, 0] - case.positions, axis=1).max() < 2
 
 
 def test_training_teaches_refine_where_landmarks_are_and_whether(
-    tmp_path: Path, a_config: LocateRefineConfig, a_chain: Chain
+    tmp_path: Path, blobs_config: LocateRefineConfig, a_chain: Chain
 ) -> None:
     torch.manual_seed(0)
-    module = RefineTraining(RefineNetwork(a_config.refine.network, len(TABLE), 2.0), a_config, (), a_chain)
+    module = RefineTraining(
+        RefineNetwork(blobs_config.refine.network, len(TABLE), 2.0), blobs_config, (), a_chain
+    )
     cases = [a_case(tmp_path, seed) for seed in range(4)]
-    teach(module, RefineSamples(cases, TABLE, SHAPE, a_config.refine, seed=0), steps=90)
+    teach(module, RefineSamples(cases, TABLE, SHAPE, blobs_config.refine, seed=0), steps=90)
     case = a_case(tmp_path, 9)
     scan = FineScan(module.network, case.whole_volume(), CPU)
     starts = np.add(case.positions, [[2, 0, -1], [0, -2, 1], [-1, 1, 2], [1, 2, 0]])
@@ -158,12 +139,12 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
     assert nothing.presences.max() < found.presences.min()
 
 
-def test_sizes_are_those_of_the_cases_that_show_most(a_config: LocateRefineConfig) -> None:
+def test_sizes_are_those_of_the_cases_that_show_most(blobs_config: LocateRefineConfig) -> None:
     two_left = np.where([[True], [True], [False], [False]], 3 * SHAPE, np.nan)
     shapes = np.stack([SHAPE, 1.2 * SHAPE, two_left])
-    settings = detection_settings(a_config, shapes, SHAPE)
+    settings = detection_settings(blobs_config, shapes, SHAPE)
     assert (settings.smallest, settings.largest) == pytest.approx((1.0, 1.2))
     many = np.random.default_rng(0).uniform(-10, 10, (12, 3))
     few = np.where(np.arange(12)[:, None] < 4, 3 * many, np.nan)
-    settings = detection_settings(a_config, np.stack([many, few]), many)
+    settings = detection_settings(blobs_config, np.stack([many, few]), many)
     assert (settings.smallest, settings.largest) == pytest.approx((1.0, 1.0))
