@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.dicom_series import is_dicom, read_voxels, series_of
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.image_files import NOT_FINITE, check_file
+from LandmarkDetectionLib.data.geometry.files import IMAGE_SUFFIXES, read_geometry
+from LandmarkDetectionLib.data.geometry.sources import Reading
+from LandmarkDetectionLib.data.geometry.stored import NOT_FINITE
 
 if TYPE_CHECKING:
     import SimpleITK
 
 WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
-IMAGE_SUFFIXES = (*WRITABLE_SUFFIXES, ".nhdr", ".mhd")
-_UNEVEN_SLICES = "ITK_non_uniform_sampling_deviation"
 Interpolation = Literal["linear", "nearest"]
 
 
@@ -79,16 +80,16 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, or a folder with one DICOM series.
+    """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, a folder with one DICOM series, or a file of a series.
 
     Raises:
-        InputError: if the file is missing, damaged, not 3D, not scalar, or holds voxels that are not finite.
+        InputError: if the file is missing, damaged, not 3D, not scalar, holds voxels that are not finite, or
+            does not say without contradiction where its voxels lie.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path.")
-    image = _read_dicom_folder(path) if path.is_dir() else _read_file(path)
-    return _to_volume(image, path)
+    return _read_dicom(path) if path.is_dir() or is_dicom(path) else _read_file(path)
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -149,42 +150,47 @@ def image_stem(path: Path) -> str:
     return name
 
 
-def _read_file(path: Path) -> SimpleITK.Image:
+def _read_file(path: Path) -> Volume:
     import SimpleITK as sitk
 
-    check_file(path)
+    reading, kind = read_geometry(path)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(kind)
     try:
-        with _no_itk_warnings(), _apart_from_its_twin(path) as readable:
-            reader.SetFileName(str(readable))
+        with _no_itk_warnings(), _readable(path, reading) as file:
+            reader.SetFileName(str(file))
             image: SimpleITK.Image = reader.Execute()
     except RuntimeError as error:
-        raise InputError(f"{path}: {_reason(str(error))}") from error
-    return image
+        raise InputError(
+            f"{path}: cannot be read as an image (damaged, cut short or of another kind); "
+            "copy or export it again as NIfTI, NRRD or MetaImage."
+        ) from error
+    return _to_volume(image, reading, path)
+
+
+def _read_dicom(path: Path) -> Volume:
+    slices, frame = series_of(path).volume()
+    with _no_itk_warnings():
+        return Volume(read_voxels(slices), frame)
 
 
 @contextmanager
-def _apart_from_its_twin(path: Path) -> Iterator[Path]:
-    """A name under which ITK reads `path` alone.
+def _readable(path: Path, reading: Reading) -> Iterator[Path]:
+    """A name under which ITK reads `path` alone, or what stands for it.
 
     Where `A.nii` lies beside `A.nii.gz`, ITK takes the header from the one and the voxels from the other.
     """
-    if not (path.name.lower().endswith(".nii.gz") and path.with_suffix("").exists()):
+    twin = path.name.lower().endswith(".nii.gz") and path.with_suffix("").exists()
+    if reading.substitute is None and not twin:
         yield path
         return
     with TemporaryDirectory() as folder:
-        yield Path(shutil.copy(path, folder))
-
-
-def _reason(message: str) -> str:
-    if "orthonormal" in message:
-        return "the image's axes are not at right angles (a tilted gantry?); resample it or save it as NRRD."
-    if "spacing" in message.lower():
-        return "the voxel size in the header is zero or no number; correct the header."
-    return (
-        "cannot be read as an image (damaged, cut short or of another kind); "
-        "copy or export it again as NIfTI, NRRD or MetaImage."
-    )
+        if reading.substitute is None:
+            yield Path(shutil.copy(path, folder))
+        else:
+            name = path.name if path.suffix.lower() != ".gz" else path.name[: -len(path.suffix)]
+            (Path(folder) / name).write_bytes(reading.substitute)
+            yield Path(folder) / name
 
 
 @contextmanager
@@ -199,34 +205,7 @@ def _no_itk_warnings() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _read_dicom_folder(folder: Path) -> SimpleITK.Image:
-    import SimpleITK as sitk
-
-    with _no_itk_warnings():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if not series:
-            raise InputError(
-                f"{folder}: no DICOM series in this folder; give the folder that holds the slices."
-            )
-        if len(series) > 1:
-            raise InputError(
-                f"{folder}: {len(series)} DICOM series in one folder; "
-                "put the series you want in a folder of its own."
-            )
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-        try:
-            image: SimpleITK.Image = reader.Execute()
-        except RuntimeError as error:
-            raise InputError(f"{folder}: the DICOM series cannot be read; export it again.") from error
-    if image.HasMetaDataKey(_UNEVEN_SLICES):
-        raise InputError(
-            f"{folder}: the slices are not evenly spaced (some missing?); export the whole series."
-        )
-    return image
-
-
-def _to_volume(image: SimpleITK.Image, path: Path) -> Volume:
+def _to_volume(image: SimpleITK.Image, reading: Reading, path: Path) -> Volume:
     import SimpleITK as sitk
 
     size = image.GetSize()
@@ -244,10 +223,10 @@ def _to_volume(image: SimpleITK.Image, path: Path) -> Volume:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise InputError(f"{path}: {NOT_FINITE}")
     try:
-        frame = Frame(
+        frame = reading.frame or Frame(
             size=size,
-            origin=image.GetOrigin(),
-            spacing=image.GetSpacing(),
+            origin=np.array(image.GetOrigin()) * reading.millimetres,
+            spacing=np.array(image.GetSpacing()) * reading.millimetres,
             direction=image.GetDirection(),
         )
     except ValueError as error:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.geometry.files import IMAGE_SUFFIXES
 from LandmarkDetectionLib.data.volume import (
-    IMAGE_SUFFIXES,
     WRITABLE_SUFFIXES,
     Volume,
     image_stem,

@@ -1,0 +1,126 @@
+"""NRRD: space, its directions and their unit, spacings, and the voxels that are there.
+
+ITK takes millimetres whatever 'space units' says, 1 mm where no spacing stands, and axes without a named
+space as if they were those of the body.
+
+Source: the NRRD definition (teem.sourceforge.net/nrrd/format.html).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.geometry.sources import (
+    Reading,
+    check_spacing,
+    check_spacings_agree,
+    millimetres_of,
+)
+from LandmarkDetectionLib.data.geometry.stored import check_excess, count_bytes
+from LandmarkDetectionLib.data.image_files import files_of, text_header
+
+_ANATOMICAL = re.compile(r"(left|right)-(posterior|anterior)-superior(-time)?|(lps|ras|las)t?", re.IGNORECASE)
+_VOXEL_BYTES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32"), 4),
+    **dict.fromkeys(("uint32_t", "float"), 4),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"), 8),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
+    "double": 8,
+}
+_UNPACKED: dict[str, Callable[..., Any]] = {
+    "gzip": gzip.open,
+    "gz": gzip.open,
+    "bzip2": bz2.open,
+    "bz2": bz2.open,
+}
+
+
+def read_nrrd(path: Path) -> Reading:
+    """Check an NRRD file; gives the unit of its lengths.
+
+    Raises:
+        InputError: if its statements contradict each other, or it states no orientation or voxel size.
+        OSError, EOFError, zlib.error: if it is damaged or cut short.
+    """
+    header = text_header(path)
+    if not header.startswith("NRRD"):
+        return Reading()  # another format: the reader says so
+    fields = {
+        match[1].strip().lower(): match[2].strip()
+        for match in re.finditer(r"^([^#:\n]+):(?!=)[ \t]*(.*)$", header, re.MULTILINE)
+    }
+    sizes = [int(word) for word in fields.get("sizes", "").split() if word.isdigit()]
+    spacings = _numbers(fields.get("spacings", ""))
+    check_spacing(path, spacings if len(spacings) == 3 else [step for step in spacings if step == step])
+    directions = _directions(path, fields)
+    steps = np.linalg.norm(directions, axis=1)
+    check_spacing(path, steps.tolist())
+    if len(spacings) == len(sizes) == len(steps) == 3:
+        check_spacings_agree(path, sizes, ("spacings", spacings), ("space directions", steps))
+    _check_voxels(path, fields, sizes)
+    units = re.findall(r'"([^"]*)"', fields.get("space units", "")) or fields.get("space units", "").split()
+    return Reading(millimetres=millimetres_of(path, "space units", units))
+
+
+def _directions(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
+    """(n, 3) steps along the axes of space, in the header's unit."""
+    space = fields.get("space", "")
+    vectors = [_numbers(inside) for inside in re.findall(r"\(([^)]*)\)", fields.get("space directions", ""))]
+    if not (_ANATOMICAL.fullmatch(space) and vectors and all(len(vector) >= 3 for vector in vectors)):
+        named = f"its space is '{space}'" if space else "it names no space"
+        raise InputError(
+            f"{path}: the header does not say how the scan lies in the body ({named}, and "
+            f"{'has' if vectors else 'lacks'} space directions); save it with its orientation, "
+            "as Slicer does."
+        )
+    return np.array([vector[:3] for vector in vectors])
+
+
+def _check_voxels(path: Path, fields: dict[str, str], sizes: list[int]) -> None:
+    """Count what is stored raw or packed; text is left to the reader."""
+    voxel = _VOXEL_BYTES.get(fields.get("type", "").lower())
+    encoding = fields.get("encoding", "").lower()
+    skips = any(fields.get(name, "0") != "0" for name in ("line skip", "lineskip", "byte skip", "byteskip"))
+    if voxel is None or skips or not sizes:
+        return
+    files = files_of(path)
+    expected = math.prod(sizes) * voxel
+    detached = len(files) > 1
+    if encoding == "raw":
+        parts = files[1:] if detached else files
+        there = sum(part.stat().st_size for part in parts) - (0 if detached else _header_bytes(path))
+        if there < expected:
+            raise EOFError
+        check_excess(path, expected, there)
+    elif encoding in _UNPACKED and len(files) <= 2:
+        with files[-1].open("rb") as stream:
+            stream.seek(0 if detached else _header_bytes(path))
+            with _UNPACKED[encoding](stream) as unpacked:
+                count_bytes(path, unpacked, expected)
+
+
+def _header_bytes(path: Path) -> int:
+    with path.open("rb") as stream:
+        start = stream.read(1 << 16)
+    blank = re.search(rb"\r?\n\r?\n", start)
+    return blank.end() if blank else len(start)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in re.split(r"[\s,]+", text.strip()) if word]
+    except ValueError:
+        return [math.nan]
