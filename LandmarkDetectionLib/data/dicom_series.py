@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,9 @@ _KEYWORDS = (
     "TemporalPositionIdentifier",
     "TriggerTime",
 )
+Kind = Literal["scan", "derived", "localiser"]
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError)
+_SHOWN = 8
 _NO_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO", "REG", "DOC"}
 
 
@@ -62,16 +65,19 @@ class Series:
         folder: where its files are.
         uid: SeriesInstanceUID.
         headers: the tags of its files, by file, each object once.
+        damaged: says that a file of the folder, which may be one of its own, cannot be read; '' if all can.
     """
 
     folder: Path
     uid: str
     headers: dict[Path, Dataset] = field(repr=False)
+    damaged: str = ""
 
     @property
     def first(self) -> Path:
         """The file that stands for the series in a list of cases."""
-        return min(self.headers, key=lambda file: (_whole(self.headers[file], "InstanceNumber"), file))
+        files = sorted(self.headers, key=lambda file: (_whole(self.headers[file], "InstanceNumber"), file))
+        return files[0] if files else self.folder
 
     @property
     def number(self) -> int:
@@ -89,37 +95,74 @@ class Series:
         return str(self._tags.get("PatientID") or "").strip()
 
     @property
-    def derived(self) -> bool:
-        """Whether it says to be made of other images, or to be a localiser."""
-        kinds = {str(word).upper() for word in self._tags.get("ImageType") or []}
-        return bool(kinds & {"DERIVED", "SECONDARY", "LOCALIZER"})
+    def kind(self) -> Kind:
+        """What it is by its ImageType and the number of its slices."""
+        words = {str(word).upper() for word in self._tags.get("ImageType") or []}
+        frames = sum(_whole(tags, "NumberOfFrames") or 1 for tags in self.headers.values())
+        if "LOCALIZER" in words or frames == 1:
+            return "localiser"
+        return "derived" if words & {"DERIVED", "SECONDARY"} else "scan"
+
+    def facts(self) -> dict[str, str]:
+        """What a person chooses by, in words."""
+        try:
+            _, frame = self.volume()
+        except InputError as error:
+            size, spacing, problem = "", "", str(error)
+        else:
+            size = " x ".join(map(str, frame.size))
+            spacing, problem = " x ".join(f"{step:.4g}" for step in frame.spacing), ""
+        return {
+            "patient": self.patient,
+            "series": str(self.number),
+            "description": self.description,
+            "kind": self.kind,
+            "files": str(len(self.headers)),
+            "size": size,
+            "spacing_mm": spacing,
+            "uid": self.uid,
+            "folder": str(self.folder),
+            "problem": problem,
+        }
+
+    def answers_to(self, wish: str) -> bool:
+        """Whether a wish is its number, its UID, or words that all stand in its description."""
+        description = self.description.casefold()
+        words = wish.casefold().split()
+        return wish in (str(self.number), self.uid) or bool(
+            words and all(word in description for word in words)
+        )
 
     def volume(self) -> tuple[list[Slice], Frame]:
         """Its slices in the order of their places, and their frame.
 
         Raises:
-            InputError: if they are not one even stack.
+            InputError: if they are not one even stack, or a file is damaged.
         """
+        if self.damaged:
+            raise InputError(self.damaged)
         slices = [item for file, tags in self.headers.items() for item in slices_of(file, tags)]
         return stack(self.folder, slices)
 
     @property
-    def _tags(self) -> Dataset:
-        return next(iter(self.headers.values()))
+    def _tags(self) -> Mapping[str, Any] | Dataset:
+        return next(iter(self.headers.values()), {})
 
 
 def series_in(folder: Path) -> list[Series]:
     """The series of images of one folder, without its sub-folders, by number.
 
     Reports, segmentations, plans and a DICOMDIR are no images. An object that is there twice counts once.
-
-    Raises:
-        InputError: if the folder cannot be read.
     """
     found: defaultdict[str, dict[Path, Dataset]] = defaultdict(dict)
     known: set[str] = set()
+    damaged = ""
     for file in sorted(item for item in folder.iterdir() if item.is_file()):
-        tags = _header(file)
+        try:
+            tags = _header(file)
+        except InputError as error:
+            damaged = damaged or str(error)
+            continue
         if tags is None or "Rows" not in tags or str(tags.get("Modality")) in _NO_SCANS:
             continue
         instance = str(tags.get("SOPInstanceUID") or file)
@@ -127,8 +170,48 @@ def series_in(folder: Path) -> list[Series]:
             continue
         known.add(instance)
         found[str(tags.get("SeriesInstanceUID") or "")][file] = tags
-    series = [Series(folder, uid, headers) for uid, headers in found.items()]
+    if damaged and not found:
+        return [Series(folder, "", {}, damaged)]
+    series = [Series(folder, uid, headers, damaged) for uid, headers in found.items()]
     return sorted(series, key=lambda item: (item.number, item.uid))
+
+
+def series_below(folder: Path) -> list[Series]:
+    """The series of a folder and of all folders in it, hidden ones apart, in the order of their folders."""
+    folders = [Path(place) for place, inside, _ in os.walk(folder) if _leave_hidden(inside)]
+    return [series for place in sorted(folders) for series in series_in(place)]
+
+
+def choose_series(series: Sequence[Series], *, wanted: str | None = None, each: bool = False) -> list[Series]:
+    """The series to work on.
+
+    Args:
+        series: what there is.
+        wanted: a number, a UID, or words of the description of those to take.
+        each: take every one that is not a localiser.
+
+    Returns:
+        What is wanted; without a wish, the scans, where no patient has two of them in one study.
+
+    Raises:
+        InputError: if there is no such series, or it takes a choice; the sentence lists what there is.
+    """
+    if each:
+        chosen = [item for item in series if item.kind != "localiser"]
+    elif wanted is not None:
+        chosen = [item for item in series if item.answers_to(wanted)]
+    else:
+        chosen = [item for item in series if item.kind == "scan"] or list(series)
+        patients = [item.patient or str(item.folder) for item in chosen]
+        if len(set(patients)) < len(patients):
+            raise InputError(
+                f"{_common(series)}: several DICOM series of one patient ({_listed(series)}); say which with "
+                "--series NUMBER, UID or words of the description, or take all with --each."
+            )
+    if not chosen:
+        asked = f"no DICOM series '{wanted}'" if wanted is not None else "nothing but localisers"
+        raise InputError(f"{_common(series)}: {asked} here; there are {_listed(series)}.")
+    return chosen
 
 
 def series_of(path: Path) -> Series:
@@ -138,15 +221,17 @@ def series_of(path: Path) -> Series:
         InputError: if there is none, or the folder holds several.
     """
     if path.is_file():
-        return next(item for item in series_in(path.parent) if path in item.headers)
+        own = [item for item in series_in(path.parent) if path in item.headers or item.damaged]
+        if not own:
+            raise InputError(f"{path}: the DICOM file holds no image; give a file of the scan.")
+        return own[0]
     series = series_in(path)
     if not series:
         raise InputError(f"{path}: no DICOM series in this folder; give the folder that holds the slices.")
     if len(series) > 1:
-        shown = "; ".join(describe(item) for item in series[:5])
         raise InputError(
-            f"{path}: {len(series)} DICOM series in one folder ({shown}); say which with --series, or give a "
-            "file of the one that you want."
+            f"{path}: {len(series)} DICOM series in one folder ({_listed(series)}); give a file of the one "
+            "that you want, or put it in a folder of its own."
         )
     return series[0]
 
@@ -185,11 +270,6 @@ def read_voxels(slices: Sequence[Slice]) -> NDArray[np.generic]:
             frames = frames.reshape(-1, *item.shape)
         planes.append(frames[item.number])  # type: ignore[index]
     return np.stack(planes)
-
-
-def describe(series: Series) -> str:
-    """A series in words: number, description, files."""
-    return f"{series.number}: {series.description or 'without description'}, {len(series.headers)} files"
 
 
 def _check_pixels(item: Slice) -> None:
@@ -235,8 +315,27 @@ def _header_without_preamble(file: Path) -> Dataset | None:
     return tags if "SOPClassUID" in tags else None
 
 
-def _whole(tags: Dataset, keyword: str) -> int:
+def _whole(tags: Mapping[str, Any] | Dataset, keyword: str) -> int:
     try:
         return int(tags.get(keyword) or 0)
     except (TypeError, ValueError):
         return 0
+
+
+def _listed(series: Sequence[Series]) -> str:
+    """Series in words: number, description, files."""
+    shown = "; ".join(
+        f"{item.number}: {item.description or 'without description'}, {len(item.headers)} files"
+        for item in series[:_SHOWN]
+    )
+    return shown + (f"; and {len(series) - _SHOWN} more" if len(series) > _SHOWN else "")
+
+
+def _common(series: Sequence[Series]) -> str:
+    return os.path.commonpath([item.folder for item in series])
+
+
+def _leave_hidden(folders: list[str]) -> bool:
+    """Keep os.walk out of hidden folders."""
+    folders[:] = [name for name in folders if not name.startswith(".")]
+    return True

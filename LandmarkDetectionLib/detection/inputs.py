@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from LandmarkDetectionLib.data.cases import COLUMNS, Case, find_problems, read_rows
-from LandmarkDetectionLib.data.collect import scans_in
+from LandmarkDetectionLib.data.collect import DICOMDIR, scans_in
 from LandmarkDetectionLib.data.dataset import CASES_NAME
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import image_stem
@@ -20,26 +20,35 @@ class Input:
     problem: str = ""
 
 
-def find_inputs(path: Path) -> list[Input]:
-    """The cases behind `path`: an image, a DICOM folder, a folder of images, a data set or a split CSV.
+def find_inputs(path: Path, *, series: str | None = None, each: bool = False) -> list[Input]:
+    """The cases behind `path`: an image, a folder of images or of DICOM, a data set or a split CSV.
 
     In a folder, `CASE_mask` beside `CASE` is not an input. Whether the scans can be read is not looked at;
     a row of a split without a scan, or with the name of another, is a case with a problem.
 
+    Args:
+        path: where to look; a folder without images of its own is searched for DICOM to the bottom.
+        series: which DICOM series: a number, a UID or words of the description.
+        each: take every DICOM series that is not a localiser.
+
     Raises:
-        InputError: if there is nothing, or two scans of a folder would have the same case name.
+        InputError: if there is nothing, two scans of a folder would have the same case name, or it takes a
+            choice between DICOM series.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder; check the path.")
     if path.is_file() and path.suffix.lower() == ".csv":
         return _cases_of(path)
-    if path.is_file():
+    if path.is_file() and path.name.upper() != DICOMDIR:
         return [Input(Case(image_stem(path), path))]
-    if (path / CASES_NAME).is_file():
-        return _cases_of(path / CASES_NAME)
-    scans = [Input(Case(name, image)) for name, image in scans_in(path).items()]
-    if scans or any(map(_may_be_dicom, path.iterdir())):
-        return scans or [Input(Case(path.resolve().name, path))]
+    folder = path if path.is_dir() else path.parent
+    if (folder / CASES_NAME).is_file():
+        return _cases_of(folder / CASES_NAME)
+    scans = scans_in(folder, series=series, each=each)
+    if scans:
+        return [Input(Case(scan.name, scan.path)) for scan in scans]
+    if any(map(_may_be_dicom, folder.iterdir())):
+        return [Input(Case(folder.resolve().name, folder))]  # its reading says what is wrong
     raise InputError(
         f"{path}: no scans in this folder; give a folder of NIfTI, NRRD or MetaImage files, or of DICOM."
     )

@@ -290,7 +290,7 @@ def _even_step(
     if voxels.max() > MOST_VOXELS_APART:
         worst = int(voxels.max(axis=1).argmax())
         raise InputError(
-            f"{folder}: the slices do not lie in one line: {_named(ordered[worst])} is "
+            f"{folder}: the slices are not evenly spaced: {_named(ordered[worst])} is "
             f"{np.linalg.norm(drift[worst]):.3f} mm ({voxels.max():.2g} voxels) from where the others "
             "put it; export the series again."
         )
