@@ -66,7 +66,12 @@ def run(
     DIR lists the cases with their masks.
     """
     from LandmarkDetectionLib.data.annotation import infer_table, mask_of
-    from LandmarkDetectionLib.data.cases import case_landmarks, find_table, write_split
+    from LandmarkDetectionLib.data.cases import (
+        case_landmarks,
+        check_names_are_shared,
+        find_table,
+        write_split,
+    )
     from LandmarkDetectionLib.data.table import read_table, write_table
     from LandmarkDetectionLib.data.volume import read_volume, write_volume
 
@@ -80,6 +85,8 @@ def run(
     batch = Batch(cases, console)
     known = read_table(table) if table is not None else find_table(cases, batch.cases)
     landmarks = batch.each("Reading landmarks", lambda case: case_landmarks(case, known))
+    if known is None:
+        check_names_are_shared({case: points.names for case, points in landmarks.items()}, cases)
     labels = known or infer_table(landmarks.values(), cases)
     if known is None:
         pairs = [f"{item.name}/{item.pair}" for item in labels.landmarks if item.name < item.pair]

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from LandmarkDetectionLib.data.volume import Volume, is_image_path
 COLUMNS = ("image_name", "image_path", "landmark_file_path", "landmark_mask_path")
 GROUP = "group"
 TABLE_NAME = "landmarks.csv"
+_ENOUGH_CASES = 4  # to tell names that differ by mistake from landmarks that are rare
 
 
 @dataclass(frozen=True)
@@ -254,18 +256,45 @@ def discover_table(cases: Sequence[Case], path: Path) -> LandmarkTable:
     table = find_table(path, cases)
     if table is not None:
         return table
-    names = {
-        name
+    known = {
+        case.name: read_landmarks(case.landmark_path).names
         for case in cases
         if case.landmark_path is not None
-        for name in read_landmarks(case.landmark_path).names
     }
+    check_names_are_shared(known, path)
+    names = {name for named in known.values() for name in named}
     if not names:
         raise InputError(
             f"{path}: neither a {TABLE_NAME} nor a landmark file names the landmarks; "
             f"put {TABLE_NAME} beside the split."
         )
     return LandmarkTable.from_names(sorted(names, key=natural_key))
+
+
+def check_names_are_shared(known: Mapping[str, Sequence[str]], where: Path) -> None:
+    """Refuse cases that each have names of their own, as Slicer gives them (NODE-1, NODE-2 ..).
+
+    That is so where no name occurs twice, or, of four cases or more, most share at most half of theirs.
+
+    Args:
+        known: the landmarks' names by case.
+        where: the list of the cases, for the sentence.
+
+    Raises:
+        InputError: then.
+    """
+    holders = Counter(name for names in known.values() for name in set(names))
+    alone = {case: [name for name in names if holders[name] == 1] for case, names in known.items()}
+    apart = [case for case, own in alone.items() if own and 2 * len(own) >= len(known[case])]
+    shared = sum(count > 1 for count in holders.values())
+    if len(known) < 2 or 2 * len(apart) <= len(known) or (shared and len(known) < _ENOUGH_CASES):
+        return
+    first = apart[0]
+    raise InputError(
+        f"{where}: {f'only {shared}' if shared else 'no'} landmark{'s' * (shared > 1)} of {len(holders)} "
+        f"occur{'s' * (shared < 2)} in two cases, and '{alone[first][0]}' is in '{first}' alone; give one "
+        "landmark one name in all cases (Slicer's own, NODE-1, NODE-2, differ from scan to scan)."
+    )
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -19,6 +19,7 @@ from LandmarkDetectionLib.data.canonical import to_canonical
 from LandmarkDetectionLib.data.cases import (
     SplitRow,
     case_landmarks,
+    check_names_are_shared,
     find_problems,
     find_table,
     mask_landmarks,
@@ -279,9 +280,14 @@ def _duplicate_images(examined: Iterable[_Examined]) -> Iterator[Finding]:
         seen.setdefault(item.scan.upright, item)
 
 
-def _differing_names(examined: Iterable[_Examined]) -> Iterator[Finding]:
+def _differing_names(examined: Sequence[_Examined]) -> Iterator[Finding]:
     """Names that some cases have and others lack, and names that seem to be spellings of one."""
     known = [item for item in examined if item.landmarks is not None]
+    try:
+        check_names_are_shared({item.row.case.name: _names(item) for item in known}, examined[0].split)
+    except InputError as error:
+        yield Finding("error", "names", "", "", str(error))
+        return
     holders: defaultdict[str, list[_Examined]] = defaultdict(list)
     for item in known:
         for name in _names(item):

@@ -1,5 +1,6 @@
 """Writing files so that a killed process leaves the old one or the new one."""
 
+import codecs
 import os
 import tempfile
 from collections.abc import Iterator
@@ -48,13 +49,14 @@ def make_folder(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark; line ends as they are.
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark; line ends as they are.
 
     Raises:
         InputError: if it cannot be read or is in another encoding.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        content = Path(path).read_bytes()
+        return content.decode("utf-16" if content[:2] in _UTF_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: the file is not UTF-8 text; save it with the encoding UTF-8 (in Excel: 'CSV UTF-8')."
@@ -74,6 +76,9 @@ def unwritable(folder: Path, error: OSError) -> InputError:
     """The error for a folder that cannot be written."""
     reason = (error.strerror or str(error)).lower()
     return InputError(f"Cannot write in {folder} ({reason}): choose a folder that you can write in.")
+
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _read_umask() -> int:

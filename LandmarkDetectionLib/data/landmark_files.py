@@ -37,6 +37,10 @@ _COORDINATE_SYSTEMS: dict[str, CoordinateSystem] = {"LPS": "LPS", "RAS": "RAS", 
 _STATUSES = ("undefined", "preview", "defined", "missing")  # in the order of Slicer's own numbers
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_COLUMNS_OF_SLICER_3 = "label,x,y,z,sel,vis"
+_SEPARATORS = (";", "\t")  # of table programs in countries where decimals have a comma
+_NOT_AVAILABLE = {"", "na", "n/a", "null", "none", "-", "--"}
+_TOO_MANY_COMMAS = "write decimals with a point, and put texts that hold a comma in double quotes."
+_TURN_TOLERANCE = 0.02
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -172,12 +176,19 @@ def _coordinate_system(spelling: object, path: Path) -> CoordinateSystem:
 
 def _number(value: object, field: str, where: str, path: Path) -> float:
     try:
-        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        number = math.nan if isinstance(value, bool) else float(_with_a_point(value))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"{path}, {where}: {field} is {value!r}, which is not a number; correct it.")
+        absent = str(value).strip().casefold() in {"nan", *_NOT_AVAILABLE}
+        cure = "leave x, y and z empty if the landmark is absent" if absent else "correct it"
+        raise InputError(f"{path}, {where}: {field} is {value!r}, which is not a number; {cure}.")
     return number
+
+
+def _with_a_point(value: object) -> object:
+    """'1,5' is 1.5, where the comma does not separate cells."""
+    return value.replace(",", ".") if isinstance(value, str) and value.count(",") == 1 else value
 
 
 # .mrk.json
@@ -286,23 +297,27 @@ def _with_descriptions(landmarks: LandmarkSet, measurements: Sequence[Measuremen
 def _read_fcsv(text: str, path: Path) -> LandmarkSet:
     header: dict[str, str] = {}
     rows: list[tuple[str, list[str]]] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
-        if field := re.match(r"#\s*([^=]+?)\s*=\s*(.*?)\s*$", line):
+    separator = ","
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        # A table program puts quotes around a line that holds commas, and fills it up with empty cells.
+        if field := re.match(r'"?#\s*([^=]+?)\s*=\s*(.*?)[\s",;\t]*$', line):
             header[field[1]] = field[2]
-        elif line.strip() and not line.startswith("#"):
-            rows.append((f"line {number}", next(csv.reader([line]))))
+            if field[1] == "columns" and "," not in field[2]:
+                separator = next((sign for sign in _SEPARATORS if sign in field[2]), ",")
+        elif line.strip(" ,;\t") and not line.startswith(("#", '"#')):
+            rows.append((f"line {number}", next(csv.reader([line], delimiter=separator))))
     system = _coordinate_system(header.get("CoordinateSystem", "RAS"), path)
-    columns = _fcsv_columns(header)
+    columns = _fcsv_columns(header, separator)
     for column in ("label", "x", "y", "z"):
         if column not in columns:
             raise InputError(f"{path}: the column '{column}' is missing; save the points again from Slicer.")
     return _to_set([_fcsv_point(columns, cells, where, path) for where, cells in rows], path, system)
 
 
-def _fcsv_columns(header: dict[str, str]) -> list[str]:
+def _fcsv_columns(header: dict[str, str], separator: str) -> list[str]:
     versioned = "Markups fiducial file version" in header
     columns = header.get("columns", _FCSV_COLUMNS if versioned else _FCSV_COLUMNS_OF_SLICER_3)
-    return [column.strip() for column in columns.split(",")]
+    return [column.strip() for column in columns.split(separator if separator in columns else ",")]
 
 
 def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path) -> _Point:
@@ -312,14 +327,26 @@ def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path
     code = cells[len(columns)] if "associatedNodeID" in columns and len(cells) > len(columns) else ""
     status = dict(zip("0123", _STATUSES, strict=True)).get(code.strip() or "2")
     if status is None:
+        raise InputError(f"{path}, {where}: the position status is {code!r}, not 0 to 3; {_TOO_MANY_COMMAS}")
+    if _is_shifted(row, has_status=bool(code.strip())):
         raise InputError(
-            f"{path}, {where}: the position status is {code!r}, not 0 to 3; "
-            "put texts that hold a comma in double quotes."
+            f"{path}, {where}: orientation, visibility or name make no sense; {_TOO_MANY_COMMAS}"
         )
     if status != "defined":
         return _Point(where, name, status, description=description)
-    x, y, z = (_number(row.get(axis, ""), axis, where, path) for axis in "xyz")
-    return _Point(where, name, status, (x, y, z), description)
+    return _placed_or_absent(where, name, [row.get(axis, "") for axis in "xyz"], description, path)
+
+
+def _is_shifted(row: dict[str, str], *, has_status: bool) -> bool:
+    """Whether cells stand in the wrong columns, as decimal commas put them."""
+    try:
+        turn = [float((row.get(field) or "0").replace(",", ".")) for field in ("ow", "ox", "oy", "oz")]
+    except ValueError:
+        return True
+    length = float(np.linalg.norm(turn))
+    switches = {(row.get(field) or "0").strip() for field in ("vis", "sel", "lock")}
+    is_switch = not has_status and row.get("label", "").strip() in ("0", "1") and row.get("desc", "").strip()
+    return min(length, abs(length - 1)) > _TURN_TOLERANCE or not switches <= {"0", "1"} or bool(is_switch)
 
 
 def _fcsv_text(landmarks: LandmarkSet, system: CoordinateSystem) -> str:
@@ -343,12 +370,23 @@ def _fcsv_text(landmarks: LandmarkSet, system: CoordinateSystem) -> str:
 
 def _read_csv(text: str, path: Path) -> LandmarkSet:
     rows = csv.DictReader(io.StringIO(text, newline=""))
+    rows.fieldnames = [(column or "").strip().casefold() for column in rows.fieldnames or ()]
     for column in ("name", "x", "y", "z"):
         if column not in (rows.fieldnames or ()):
             raise InputError(
-                f"{path}: the column '{column}' is missing; the first line must be name,x,y,z, with commas."
+                f"{path}: the column '{column}' is missing; the first line must be name,x,y,z, with commas "
+                "between them and points in decimals."
             )
     return _to_set(list(_csv_points(rows, path)), path)
+
+
+def _placed_or_absent(where: str, name: str, cells: Sequence[str], description: str, path: Path) -> _Point:
+    """A point of a table: absent where no coordinate is given, or all are 'not available'."""
+    texts = [cell.strip() for cell in cells]
+    if all(text.casefold() in _NOT_AVAILABLE for text in texts):
+        return _Point(where, name, "missing", description=description)
+    x, y, z = (_number(text, axis, where, path) for axis, text in zip("xyz", texts, strict=True))
+    return _Point(where, name, "defined", (x, y, z), description)
 
 
 def _csv_points(rows: csv.DictReader[str], path: Path) -> Iterator[_Point]:
@@ -356,13 +394,10 @@ def _csv_points(rows: csv.DictReader[str], path: Path) -> Iterator[_Point]:
         where = f"line {rows.line_num}"
         if None in row:
             raise InputError(f"{path}, {where}: more cells than columns; write decimals with a point.")
-        name, description = ((row.get(column) or "") for column in ("name", "description"))
-        cells = [(row[axis] or "").strip() for axis in "xyz"]
-        if not any(cells):
-            yield _Point(where, name.strip(), "missing", description=description)
+        if not any((text or "").strip() for text in row.values()):
             continue
-        x, y, z = (_number(cell, axis, where, path) for axis, cell in zip("xyz", cells, strict=True))
-        yield _Point(where, name.strip(), "defined", (x, y, z), description)
+        name, description = ((row.get(column) or "") for column in ("name", "description"))
+        yield _placed_or_absent(where, name.strip(), [row[axis] or "" for axis in "xyz"], description, path)
 
 
 def _csv_text(landmarks: LandmarkSet) -> str:

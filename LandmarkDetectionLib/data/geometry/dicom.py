@@ -304,7 +304,7 @@ def _check_spacing_between(
 ) -> None:
     """Hold SpacingBetweenSlices, which some take for the gap, against the positions."""
     between, thickness = ordered[0].between, ordered[0].thickness
-    if not between > 0:
+    if not between > 0 or _is_default(ordered[0]):
         return
     distance = float(step @ normal)
     readings = (distance, float(np.linalg.norm(step)), distance - thickness)
@@ -314,6 +314,13 @@ def _check_spacing_between(
             f"{folder}: SpacingBetweenSlices ({_TAGS['SpacingBetweenSlices']}) is {between:.4g} mm and the "
             f"slices' positions are {distance:.4g} mm apart; find out which is right and export again."
         )
+
+
+def _is_default(item: Slice) -> bool:
+    """Whether SpacingBetweenSlices is the 1 mm that ITK writes for an image of two dimensions."""
+    meta = getattr(item.tags, "file_meta", {})
+    written_by_itk = str(meta.get("ImplementationVersionName", "")).startswith("GDCM")
+    return written_by_itk and item.between == 1 and math.isnan(item.thickness)
 
 
 def _check_tilt(

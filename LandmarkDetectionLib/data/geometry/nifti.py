@@ -48,6 +48,7 @@ _VOXEL_BYTES = {
     2048: 32,
     2304: 4,
 }  # by NIfTI's number for the type of a voxel
+_ROUNDING = 1e-5  # of what single precision makes of a spacing in three numbers; pixdim has it in one
 _FLOATS = {16: "f4", 64: "f8"}
 
 
@@ -210,7 +211,9 @@ def _frame(path: Path, header: _Header) -> Frame:
         check_agreement(path, ("sform", frames["sform"]), ("qform", frames["qform"]))
     frame = next(iter(frames.values()))
     check_spacings_agree(path, size, ("pixdim", header.spacing), (next(iter(frames)), frame.spacing))
-    return frame
+    if not np.allclose(frame.spacing, header.spacing, rtol=_ROUNDING, atol=0):
+        return frame
+    return Frame(size=size, origin=frame.origin, spacing=header.spacing, direction=frame.direction)
 
 
 def _plain(path: Path, order: str, layout: _Layout, start: int) -> bytes:

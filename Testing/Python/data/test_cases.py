@@ -295,3 +295,52 @@ def test_what_is_no_list_of_cases_is_called_what_it_is(tmp_path: Path) -> None:
     semicolons = "image_name;image_path;landmark_file_path;landmark_mask_path\na;a.nii.gz;a.fcsv;\n"
     (tmp_path / "excel.csv").write_text(semicolons, encoding="utf-8")
     assert "separated by semicolons" in refusal(tmp_path / "excel.csv")
+
+
+def names_alone(tmp_path: Path, names: dict[str, list[str]]) -> Path:
+    rows = []
+    for case, own in names.items():
+        (tmp_path / f"{case}.nii.gz").touch()
+        lines = ["name,x,y,z", *(f"{name},{row},0,0" for row, name in enumerate(own))]
+        (tmp_path / f"{case}.csv").write_text("\n".join(lines) + "\n")
+        rows.append(f"{case},{case}.nii.gz,{case}.csv,")
+    (tmp_path / "cases.csv").write_text(
+        "\n".join(["image_name,image_path,landmark_file_path,landmark_mask_path", *rows]) + "\n"
+    )
+    return tmp_path / "cases.csv"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            {case: [f"{case}-{k}" for k in range(16)] for case in "ab"},
+            "no landmark of 32 occurs in two cases",
+        ),
+        (
+            {case: ["Nasion", *(f"{case}-{k}" for k in range(15))] for case in "abcdef"},
+            "only 1 landmark of 91 occurs in two cases, and 'a-0' is in 'a' alone",
+        ),
+    ],
+)
+def test_names_of_each_scan_for_itself_are_no_landmarks(
+    tmp_path: Path, names: dict[str, list[str]], words: str
+) -> None:
+    listing = names_alone(tmp_path, names)
+    with pytest.raises(InputError, match=words):
+        discover_table(read_split(listing, supervised=True), listing)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"a": [f"L{k}" for k in range(16)]},  # one case
+        {"a": ["L1", "L2", "L3"], "b": ["L3", "L4", "L5"]},  # two, each with a part
+        {case: ["L1", "L2", "L3", f"tumour {case}"] for case in "abcdef"},  # some that are rare
+        {"a": [f"x{k}" for k in range(9)], **{case: ["L1", "L2", "L3"] for case in "bcde"}},  # one is odd
+    ],
+)
+def test_rare_landmarks_are_landmarks(tmp_path: Path, names: dict[str, list[str]]) -> None:
+    listing = names_alone(tmp_path, names)
+    table = discover_table(read_split(listing, supervised=True), listing)
+    assert set(table.names) == {name for own in names.values() for name in own}

@@ -402,3 +402,81 @@ def test_an_unwritable_folder_and_an_unknown_suffix(tmp_path: Path) -> None:
         write_landmarks(landmarks, tmp_path / "file" / "a.csv")
     with pytest.raises(InputError, match="must end in"):
         write_landmarks(landmarks, tmp_path / "a.xlsx")
+
+
+# tables that went through a table program
+
+HEAD = "# Markups fiducial file version = 4.10\n# CoordinateSystem = LPS\n"
+COLUMNS = "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+ROW = "1,10,20,30,0,0,0,1,1,1,0,L1"
+
+
+def padded(text: str) -> str:
+    """As Excel saves it: every line has as many cells as the longest."""
+    return "".join(line + "," * (13 - line.count(",")) + "\r\n" for line in text.splitlines())
+
+
+EXCEL: dict[str, str | bytes] = {
+    "padded": padded(HEAD + COLUMNS + ROW),
+    "quoted": "".join(f'"{line}"\n' for line in (HEAD + COLUMNS).splitlines()) + ROW + "\n",
+    "blank rows": HEAD + COLUMNS + ",,,,,,,,,,,,,\n" + ROW + "\n,,,,\n",
+    "old line ends": (HEAD + COLUMNS + ROW).replace("\n", "\r"),
+    "semicolons and decimal commas": HEAD
+    + COLUMNS.replace(",", ";")
+    + "1;10,0;20,0;30,0;0;0;0;1;1;1;0;L1;;\n",
+    "UTF-16": (HEAD + COLUMNS + ROW).encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("how", EXCEL)
+def test_a_fiducial_file_that_a_table_program_saved(tmp_path: Path, how: str) -> None:
+    content = EXCEL[how]
+    (tmp_path / "a.fcsv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    landmarks = read_landmarks(tmp_path / "a.fcsv")
+    assert landmarks.names == ("L1",)
+    np.testing.assert_array_equal(landmarks.positions, [[10, 20, 30]])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,10,5,20,5,30,5,0,0,0,1,1,1,0,L1,,",  # three decimal commas
+        "1,10,5,20,30,0,0,0,1,1,1,0,L1,,",  # one
+        "1,10,5,20,0,0,0,0,1,1,1,0,L1,,",  # one, and z is 0
+        "1,10,5,20,1,0,0,0,1,1,1,0,L1,,",  # one, and z is 1
+        "1,10,20,30,0,0,0,1,1,1,0,a,b,c,d",  # a text with commas
+    ],
+)
+def test_decimal_commas_in_a_fiducial_file_are_no_positions(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.fcsv").write_text(HEAD + COLUMNS + row + "\n")
+    with pytest.raises(InputError, match=r"a\.fcsv, line 4: .*write decimals with a point"):
+        read_landmarks(tmp_path / "a.fcsv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,x,y,z\r\nL1,1,2,3\r\n,,,\r\n",
+        "Name, X, Y, Z\nL1, 1, 2, 3\n\n",
+        "z,note,x,name,y\n3,why,1,L1,2\n",
+    ],
+)
+def test_tables_with_blank_rows_capitals_and_columns_in_another_order(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    landmarks = read_landmarks(tmp_path / "a.csv")
+    assert landmarks.names == ("L1",)
+    np.testing.assert_array_equal(landmarks.positions, [[1, 2, 3]])
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "null", "-", " "])
+def test_what_is_not_available_is_absent(tmp_path: Path, word: str) -> None:
+    (tmp_path / "a.csv").write_text(f"name,x,y,z\nL1,{word},{word},{word}\nL2,1,2,3\n")
+    landmarks = read_landmarks(tmp_path / "a.csv")
+    assert landmarks.present.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("cells", ["NA,2,3", "NaN,NaN,NaN", "1,2,NA"])
+def test_a_part_of_a_position_and_nan_may_be_a_mistake(tmp_path: Path, cells: str) -> None:
+    (tmp_path / "a.csv").write_text(f"name,x,y,z\nL1,{cells}\n")
+    with pytest.raises(InputError, match="leave x, y and z empty if the landmark is absent"):
+        read_landmarks(tmp_path / "a.csv")
