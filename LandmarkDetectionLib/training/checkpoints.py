@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +21,9 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
 from LandmarkDetectionLib.training.averaging import AveragedTraining
 
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+_log = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=AveragedTraining[Any])
 
 
@@ -105,7 +111,9 @@ class EpochEnd(Checkpoint):
         folder = self.folder / "checkpoints"
         if improved:
             trainer.save_checkpoint(folder / "best.ckpt")
-        trainer.save_checkpoint(folder / "last.ckpt")
+        if trainer.is_global_zero and (folder / LAST).is_file():
+            (folder / LAST).replace(self.folder / PREVIOUS)
+        trainer.save_checkpoint(folder / LAST)
         if trainer.is_global_zero:
             write_text(self.folder / "metrics.csv", pd.DataFrame(self.rows).to_csv(index=False))
 
@@ -132,8 +140,50 @@ def measured(errors: NDArray[np.float64], cap: float) -> dict[str, float | None]
     return {name: value if np.isfinite(value) else None for name, value in summarise(errors, cap).items()}
 
 
+def newest_whole(folder: Path) -> Path | None:
+    """The checkpoint to go on from: the last, or the one before where the last is damaged; None if none.
+
+    Args:
+        folder: of the run, or of one of its stages.
+
+    Raises:
+        InputError: if there are checkpoints, and none is whole.
+    """
+    last, previous = folder / "checkpoints" / LAST, folder / PREVIOUS
+    if not (last.is_file() or previous.is_file()):
+        return None
+    if _is_whole(last):
+        return last
+    if not _is_whole(previous):
+        raise InputError(
+            f"{last}: the checkpoint is damaged, and there is no whole one before it; delete {folder} "
+            "to train this network anew."
+        )
+    _log.warning("%s is damaged or missing: the training goes on from the epoch before.", last)
+    return previous
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether every part of a checkpoint is there and has its checksum."""
+    try:
+        with zipfile.ZipFile(checkpoint) as parts:
+            return parts.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError):
+        return False
+
+
 def load_best(module: Module, folder: Path) -> Module:
-    """The module with the weights of the best checkpoint in a folder of a run."""
-    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=False)
+    """The module with the weights of the best checkpoint in a folder of a run.
+
+    Raises:
+        InputError: if the checkpoint is damaged or missing.
+    """
+    best = folder / "checkpoints" / "best.ckpt"
+    if not _is_whole(best):
+        raise InputError(
+            f"{best}: the checkpoint is damaged or missing; delete {folder / 'checkpoints'} to train this "
+            "network anew."
+        )
+    checkpoint = torch.load(best, map_location="cpu", weights_only=False)
     module.load_state_dict(checkpoint["state_dict"])
     return module

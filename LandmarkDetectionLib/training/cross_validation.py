@@ -13,6 +13,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.training.engines import engine_for
 from LandmarkDetectionLib.training.loop import VALIDATION, check_run_folder, is_distributed, train
 from LandmarkDetectionLib.training.outcomes import read_outcomes
+from LandmarkDetectionLib.training.run_lock import locked
 from LandmarkDetectionLib.training.sections import TrainingConfig
 from LandmarkDetectionLib.training.tracking import Track, untracked
 
@@ -61,10 +62,12 @@ def cross_validate(
     for part in parts.values():
         engine_for(part, track)  # a part that cannot be trained is known before hours have passed
     outcomes = []
-    for folder, part in parts.items():
-        train(part, folder, device=device, callbacks=callbacks, track=track)
-        outcomes.append(read_outcomes(folder / VALIDATION))
-    return train(config, run, device=device, callbacks=callbacks, track=track, outcomes=pd.concat(outcomes))
+    with locked(run):
+        for folder, part in parts.items():
+            train(part, folder, device=device, callbacks=callbacks, track=track)
+            outcomes.append(read_outcomes(folder / VALIDATION))
+        everything = pd.concat(outcomes)
+        return train(config, run, device=device, callbacks=callbacks, track=track, outcomes=everything)
 
 
 def fold_of(config: TrainingConfig, number: int, folds: int) -> TrainingConfig:

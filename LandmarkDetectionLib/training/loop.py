@@ -8,8 +8,9 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -25,9 +26,11 @@ from LandmarkDetectionLib.data.files import make_folder, write_text
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import save_bundle
 from LandmarkDetectionLib.training.allocator import keep_freed_memory
-from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd
+from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd, newest_whole
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
+from LandmarkDetectionLib.training.failures import explained
+from LandmarkDetectionLib.training.run_lock import locked
 from LandmarkDetectionLib.training.sampling import EpochSampler
 from LandmarkDetectionLib.training.sections import TrainingConfig
 from LandmarkDetectionLib.training.stage import Stage
@@ -64,13 +67,26 @@ def train(
         The bundle's folder, `RUN/model`.
 
     Raises:
-        InputError: if the data is wrong or the run folder belongs to another configuration.
+        InputError: if the data is wrong, the run folder belongs to another configuration or another training
+            runs in it, or memory or disk space runs out.
     """
     quieten_lightning()
     keep_freed_memory()
     check_run_folder(config, run)
     precision_of(config, device)
     _processes()
+    with locked(run) if is_first_process() else nullcontext(), explained(run):
+        return _train(config, run, device, callbacks, track, outcomes)
+
+
+def _train(
+    config: TrainingConfig,
+    run: Path,
+    device: torch.device,
+    callbacks: Sequence[L.Callback],
+    track: Track,
+    outcomes: pd.DataFrame | None,
+) -> Path:
     engine = engine_for(config, track)
     _claim_run_folder(config, run)
     L.seed_everything(config.training.seed, verbose=False)
@@ -97,12 +113,11 @@ def train_stage(
     make_folder(folder / "checkpoints")
     epoch_end = EpochEnd(folder, cap=stage.cap, data=data_digest)
     trainer = make_trainer(config, stage.module.epochs, folder, device, [*callbacks, epoch_end])
-    last = folder / "checkpoints" / "last.ckpt"
     with _stoppable(trainer):
         trainer.fit(
             stage.module,
             make_loader(stage, config, trainer),
-            ckpt_path=last if last.is_file() else None,
+            ckpt_path=newest_whole(folder),
             weights_only=False,
         )
     return trainer.is_global_zero
@@ -151,14 +166,36 @@ def _processes() -> tuple[int, int]:
 def _stoppable(trainer: L.Trainer) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM through: Lightning would end the program as if it had failed.
 
-    A spawned worker that the signal reaches while it starts dies of it, which is a RuntimeError here.
+    A spawned worker that the signal reaches while it starts dies of it, which is a RuntimeError here. Any
+    other error is none of a stop, although Lightning calls every end of a training an interruption.
     """
+    with _interrupts_noted() as interrupts:
+        try:
+            yield
+        except (SystemExit, RuntimeError) as stop:
+            if interrupts or trainer.received_sigterm:
+                raise KeyboardInterrupt from stop
+            raise
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """Ctrl-C has the effect that it had; gives the signals that came."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        yield
-    except (SystemExit, RuntimeError) as stop:
-        if trainer.interrupted or trainer.received_sigterm:
-            raise KeyboardInterrupt from stop
-        raise
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> Loader:

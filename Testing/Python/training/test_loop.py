@@ -1,8 +1,10 @@
 """A whole training run on a data set of three cases."""
 
+import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,17 +139,25 @@ def test_a_finished_run_started_again_keeps_its_model(a_config: DenseConfig, tmp
     assert (train(a_config, tmp_path / "run", device=CPU) / "weights.safetensors").read_bytes() == weights
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Ctrl-C has its effect, even where the tests run in a shell's background, in which it has none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(
     multiprocessing.get_start_method() != "fork", reason="a spawned worker has no handlers yet"
 )
-def test_a_signal_cannot_reach_a_worker_while_it_starts() -> None:
+def test_a_signal_cannot_reach_a_worker_while_it_starts(heeds_interrupts: None) -> None:
     before = signal.getsignal(signal.SIGINT)
     loader = Loader(FOUR, num_workers=1, worker_init_fn=_interrupt_itself)
     assert [int(item) for (item,) in loader] == [0, 1, 2, 3]
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_stop_while_workers_start_ends_them() -> None:
+def test_a_stop_while_workers_start_ends_them(heeds_interrupts: None) -> None:
     loader = Loader(FOUR, sampler=_Interrupting(), num_workers=2, persistent_workers=True)
     with pytest.raises(KeyboardInterrupt):
         iter(loader)
@@ -324,3 +335,70 @@ def test_checkpoints_and_bundles_pass_between_gpu_and_cpu(a_config: DenseConfig,
         bundle = train(short, run, device=made)
         assert load_detector(bundle, used).detect(read_volume(tmp_path / "val0.nii.gz"))
         train(short, run, device=used)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    a_config: DenseConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(a_config, tmp_path / "whole", device=CPU)
+    shutil.copytree(tmp_path / "whole", tmp_path / "run")
+    truncate(tmp_path / "run/checkpoints/last.ckpt")
+    model = train(a_config, tmp_path / "run", device=CPU)
+    assert "last.ckpt is damaged or missing: the training goes on from the epoch before." in caplog.text
+    assert same_weights(whole, model)
+    before, after = (pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "run"))
+    pd.testing.assert_frame_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "cure"),
+    [
+        (("checkpoints/last.ckpt", "previous.ckpt"), "no whole one before it; delete"),
+        (("checkpoints/best.ckpt",), "best.ckpt: the checkpoint is damaged or missing; delete"),
+    ],
+)
+def test_checkpoints_that_are_all_damaged_are_refused(
+    a_config: DenseConfig, tmp_path: Path, damaged: tuple[str, ...], cure: str
+) -> None:
+    train(a_config, tmp_path / "run", device=CPU)
+    for name in damaged:
+        truncate(tmp_path / "run" / name)
+    with pytest.raises(InputError, match=cure):
+        train(a_config, tmp_path / "run", device=CPU)
+
+
+class Failing(L.Callback):
+    """Ends a training in its second step."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.global_step == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory of the GPU ran out"),
+        (MemoryError(), "memory of this machine ran out"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+    ],
+)
+def test_what_the_machine_lacks_is_said(
+    a_config: DenseConfig, tmp_path: Path, error: Exception, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        train(a_config, tmp_path / "run", device=CPU, callbacks=[Failing(error)])
+
+
+def test_an_error_of_ours_is_neither_a_stop_nor_the_machine(a_config: DenseConfig, tmp_path: Path) -> None:
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError) as caught:
+        train(a_config, tmp_path / "run", device=CPU, callbacks=[Failing(error)])
+    assert caught.value is error
