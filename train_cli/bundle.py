@@ -37,6 +37,7 @@ def show(
 ) -> None:
     """Show what a model finds, how it was trained and how good it is."""
     from LandmarkDetectionLib.model.bundle import load_bundle
+    from LandmarkDetectionLib.model.doubt import doubt_of
 
     model = load_bundle(bundle)
     console = Console(quiet=quiet, json=json)
@@ -55,6 +56,8 @@ def show(
     console.table(("", ""), list(facts.items()))
     rows = [(item.label, item.name, item.pair, item.group, item.definition) for item in model.table.landmarks]
     console.table(("label", "name", "pair", "group", "definition"), rows)
+    if doubt := doubt_of(model):
+        console.warn(doubt)
 
 
 @app.command("verify")

@@ -86,7 +86,10 @@ def run(
     if plan.config.data.landmarks is not None:
         write_table(plan.table, plan.config.data.landmarks)
     write_config(plan.config, output, header="\n".join(plan.reasons))
-    console.result({"config": output, "reasons": list(plan.reasons)})
+    console.result({"config": output, "reasons": list(plan.reasons), "warnings": list(plan.warnings)})
     for reason in plan.reasons:
-        console.say(reason)
+        if reason in plan.warnings:
+            console.warn(reason)
+        else:
+            console.say(reason)
     console.say(f"Written to {output}; next: train_cli train {output} --output RUN")

@@ -74,6 +74,8 @@ def run(
     With --folds there is a run folder for each part, RUN/fold-1 and so on.
     """
     from LandmarkDetectionLib.data.errors import InputError
+    from LandmarkDetectionLib.model.bundle import load_bundle
+    from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.training.config import read_config
     from LandmarkDetectionLib.training.cross_validation import cross_validate
     from LandmarkDetectionLib.training.folds import Fold
@@ -106,7 +108,10 @@ def run(
         if speaks:
             console.warn("Stopped. The same command goes on from the end of the last epoch.")
         raise
-    console.result({"bundle": bundle, "run": output})
+    doubt = doubt_of(load_bundle(bundle)) if speaks else ""
+    console.result({"bundle": bundle, "run": output, "warnings": [doubt] if doubt else []})
+    if doubt:
+        console.warn(doubt)
     console.say(
         f"The model is in {bundle}; next: train_cli detect INPUT --model {bundle} --output detections"
     )

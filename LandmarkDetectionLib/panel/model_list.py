@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, Bundle, load_bundle, unpack_bundle
+from LandmarkDetectionLib.model.doubt import doubt_of
 from LandmarkDetectionLib.resources import resource_path
 
 _FOLDER_KEY = "LandmarkDetection/ModelFolder"
@@ -94,6 +95,7 @@ def describe_model(bundle: Bundle) -> str:
             count=len(bundle.table), spacing=bundle.preparation.spacing
         ),
         _accuracy(bundle),
+        doubt_of(bundle),
         _("Trained on {count} cases").format(count=bundle.training_data.get("training_cases", "?")),
         bundle.intended_use,
         _("Licence: {licence}").format(licence=bundle.licence or _("not stated")),

@@ -12,6 +12,7 @@ import torch
 from LandmarkDetectionLib.data.cases import Case, discover_table, read_split
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.training.budget import SHORTAGE
 from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
 from LandmarkDetectionLib.training.survey import Survey, measure_case, survey_of
@@ -27,6 +28,11 @@ class Plan:
     config: TrainingConfig
     table: LandmarkTable
     reasons: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of the reasons that speak against training by this plan."""
+        return tuple(reason for reason in self.reasons if reason.startswith(SHORTAGE))
 
 
 def make_plan(

@@ -16,6 +16,7 @@ from LandmarkDetectionLib.training.budget import (
     choose_epochs,
     expectation,
     measure_step,
+    shortage,
     training_section,
 )
 from LandmarkDetectionLib.training.dense.config import (
@@ -79,7 +80,8 @@ def plan_dense(
         detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
     )
     duration = epochs * STEPS_PER_EPOCH * seconds
-    return config, (network_reason, expectation(epochs, batch, duration, device, steps=crops / batch))
+    told = expectation(epochs, batch, duration, device, steps=crops / batch)
+    return config, (network_reason, *shortage(epochs, seconds, steps=crops / batch), told)
 
 
 def choose_sampling(survey: Survey) -> SamplingSection:

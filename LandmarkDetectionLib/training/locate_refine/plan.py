@@ -15,6 +15,7 @@ from LandmarkDetectionLib.training.budget import (
     choose_epochs,
     expectation,
     measure_step,
+    shortage,
     training_section,
 )
 from LandmarkDetectionLib.training.locate_refine.config import (
@@ -90,6 +91,7 @@ def plan_locate_refine(
         f"(they span {survey.span:.3g} mm).",
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
         f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
+        *shortage(epochs, seconds, steps=steps),
         expectation(epochs, batch, epochs * STEPS_PER_EPOCH * seconds, device, steps=steps),
     )
     return config, reasons

@@ -141,6 +141,16 @@ def test_train_goes_on_where_it_ended_and_refuses_another_configuration(run: Run
     assert finished.code == 2 and "another configuration" in finished.err
 
 
+def test_a_model_that_finds_nothing_is_no_success(run: Run, trained: Path) -> None:
+    """Six steps teach nothing: train, bundle show and their JSON say so."""
+    finished = run("train", trained / "config.yaml", "--output", trained / "run", *SMALL, "--quiet", "--json")
+    assert finished.code == 0
+    (warning,) = finished.json["warnings"]
+    assert "of the landmarks of the cases that it was validated on" in warning
+    assert warning in finished.err
+    assert warning in run("bundle", "show", trained / "run/model", "--quiet").err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
 def test_a_training_that_is_stopped_says_how_to_go_on_and_goes_on(trained: Path, stop: str) -> None:

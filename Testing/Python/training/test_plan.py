@@ -18,7 +18,7 @@ from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, write_volume
-from LandmarkDetectionLib.training.budget import choose_epochs
+from LandmarkDetectionLib.training.budget import choose_epochs, shortage
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig, NetworkSection
 from LandmarkDetectionLib.training.dense.plan import (
@@ -306,6 +306,12 @@ def test_a_limit_of_hours_means_fewer_epochs() -> None:
     assert choose_epochs(2250, seconds=2.0, hours=0.5) == 18
     assert choose_epochs(2250, seconds=1.0, hours=9.0) == 45
     assert choose_epochs(2250, seconds=1.0, hours=0.0) == 1
+
+
+def test_a_budget_that_cannot_do_it_is_said_beforehand() -> None:
+    assert shortage(25, 1.0, steps=5000) == ()
+    (sentence,) = shortage(24, 7.2, steps=5000)
+    assert sentence.startswith("--hours is too short: 24 of 100 epochs") and "give it 2.5 hours" in sentence
 
 
 def test_little_time_gets_the_small_network() -> None:
