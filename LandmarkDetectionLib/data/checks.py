@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.axes import HALF_TURN, lie_turned, look_turned
 from LandmarkDetectionLib.data.canonical import to_canonical
 from LandmarkDetectionLib.data.cases import (
     SplitRow,
@@ -43,6 +44,7 @@ MAX_DISAGREEMENT = 1.5
 _SURROUNDINGS = 2
 """Voxels to each side of a landmark in which the image must not be flat."""
 _SHOWN = 5
+_CONFUSABLE = {"[oO]": "0", "[lI|]": "1"}
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,18 @@ class _Scan:
 
 @dataclass(frozen=True, eq=False)
 class _Examined:
-    """A case after the look at its files; the contrasts are those of the landmarks."""
+    """A case after the look at its files.
+
+    `contrasts` are those of the landmarks; `turned` says whether the scan has its structures where the
+    landmarks would be with other signs of x and y.
+    """
 
     row: SplitRow
     split: Path
     scan: _Scan | None
     landmarks: LandmarkSet | None
     contrasts: NDArray[np.float64] | None
+    turned: bool
     findings: list[Finding]
 
 
@@ -109,7 +116,8 @@ def check_splits(paths: Sequence[Path], *, progress: Progress | None = None) -> 
 
     Returns:
         the findings, errors first, in the order of the splits. Kinds: name, file, image, landmarks, mask,
-        label, frame, position, outside, flat, names, group, duplicate, scale, mirrored, swapped, outlier.
+        label, frame, position, outside, axes, flat, names, group, duplicate, scale, mirrored, swapped,
+        outlier.
 
     Raises:
         InputError: if a CSV itself or a landmark table cannot be read.
@@ -133,6 +141,7 @@ def check_splits(paths: Sequence[Path], *, progress: Progress | None = None) -> 
     findings += _across_splits(examined)
     findings += _duplicate_images(examined)
     findings += _differing_names(examined)
+    findings += _wrong_signs(examined)
     findings += _odd_landmarks(examined)
     return sorted(findings, key=lambda finding: finding.severity)
 
@@ -162,8 +171,16 @@ def _examine(row: SplitRow, split: Path, table: LandmarkTable | None) -> _Examin
         findings += _compare_positions(row, mask.frame, drawn, written)
     if image is not None and landmarks is not None:
         findings += _outside(row, landmarks, image.frame)
-    contrasts = None if image is None or landmarks is None else _contrasts(image, landmarks)
-    return _Examined(row, split, None if image is None else _scan(image), landmarks, contrasts, findings)
+    contrasts, turned = None, False
+    if image is not None and landmarks is not None:
+        contrasts = _contrasts(image, landmarks)
+        turned = look_turned(contrasts, _contrasts(image, _turned(landmarks)))
+    scan = None if image is None else _scan(image)
+    return _Examined(row, split, scan, landmarks, contrasts, turned, findings)
+
+
+def _turned(landmarks: LandmarkSet) -> LandmarkSet:
+    return LandmarkSet(landmarks.names, landmarks.positions @ HALF_TURN)
 
 
 def _compare_frames(row: SplitRow, mask: Frame, image: Frame) -> Iterator[Finding]:
@@ -312,10 +329,16 @@ def _differing_names(examined: Sequence[_Examined]) -> Iterator[Finding]:
 
 
 def _spellings(holders: Mapping[str, Sequence[_Examined]]) -> list[list[str]]:
-    """Groups of names that differ in case, spaces and punctuation only and never meet in one case."""
+    """Groups of names that look alike and never meet in one case.
+
+    They differ only in case, spaces, punctuation, and in letters beside a digit that look like another.
+    """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(holders, key=natural_key):
-        plain = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+        alike = unicodedata.normalize("NFKC", name)
+        for letter, digit in _CONFUSABLE.items():
+            alike = re.sub(rf"(?<=\d){letter}|(?<=\w){letter}(?=\d)", digit, alike)
+        plain = re.sub(r"[\W_]+", "", alike.casefold())
         groups[plain or name].append(name)
 
     def meet(names: Sequence[str]) -> bool:
@@ -323,6 +346,25 @@ def _spellings(holders: Mapping[str, Sequence[_Examined]]) -> list[list[str]]:
         return len(set(places)) < len(places)
 
     return [names for names in groups.values() if len(names) > 1 and not meet(names)]
+
+
+def _wrong_signs(examined: Sequence[_Examined]) -> Iterator[Finding]:
+    """RAS taken for LPS where all points stay inside the scan, said once for all cases."""
+    told = {item.row.place for item in examined if any(found.kind == "outside" for found in item.findings)}
+    items = [item for item in examined if item.landmarks is not None and item.row.place not in told]
+    if not items:
+        return
+    names = sorted({name for item in items for name in _names(item)}, key=natural_key)
+    shapes = [item.landmarks.positions_of(names) for item in items if item.landmarks is not None]
+    rows = {*lie_turned(shapes), *(row for row, item in enumerate(items) if item.turned)}
+    if rows:
+        cases = [items[row].row.case.name for row in sorted(rows)]
+        message = (
+            f"the landmarks of {_listed(cases)} ({len(cases)} of {len(items)} cases) lie as they would with "
+            "the signs of x and y changed; they are in RAS, most likely: save them as LPS, or let the file "
+            "say RAS."
+        )
+        yield Finding("error", "axes", cases[0] if len(cases) == 1 else "", "", message)
 
 
 def _odd_landmarks(examined: Iterable[_Examined]) -> Iterator[Finding]:

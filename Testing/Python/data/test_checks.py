@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.axes import lie_turned
 from LandmarkDetectionLib.data.cases import Case, write_split
 from LandmarkDetectionLib.data.checks import Finding, check_splits
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.landmark_files import write_landmarks
+from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.outliers import flat_landmarks, shape_oddities
@@ -420,3 +421,54 @@ def test_the_flaws_of_the_mouse_skulls_are_found(mouse_skulls: Path, tmp_path: P
         ("flat", "KK_HlJ"),
     ]
     assert len(findings) < 10
+
+
+# RAS taken for LPS, names that are probably one
+
+
+def test_points_with_wrong_signs_inside_their_scan_are_told_by_the_other_cases(data: DataSet) -> None:
+    centre = FRAME.centre
+    data.move("c2", lambda points: (points - centre) * (-1, -1, 1) + centre)
+    (finding,) = [finding for finding in data.check() if finding.kind == "axes"]
+    assert "c2 (1 of 7 cases)" in finding.message and "in RAS, most likely" in finding.message
+
+
+def test_cases_in_any_pose_have_no_usual_one() -> None:
+    rng = np.random.default_rng(0)
+    turns = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(12)]
+    shape = rng.normal(size=(8, 3))
+    assert lie_turned([shape @ (turn * np.linalg.det(turn)).T for turn in turns]) == []
+    assert lie_turned([shape] * 9 + [shape @ np.diag([-1, -1, 1])]) == [9]
+
+
+@pytest.mark.parametrize("wrong", ["one", "all"])
+def test_the_scan_tells_wrong_signs_on_real_skulls(shared_data: Path, tmp_path: Path, wrong: str) -> None:
+    rows = []
+    for number, name in enumerate(("A_J", "BALB_CJ", "CBA_J")):
+        folder = shared_data / "mouse-skull/aligned"
+        landmarks = read_landmarks(folder / f"{name}.csv")
+        sign = (-1, -1, 1) if wrong == "all" or number == 1 else (1, 1, 1)
+        path = tmp_path / f"{name}.csv"
+        write_landmarks(LandmarkSet(landmarks.names, landmarks.positions * sign), path)
+        rows.append(Case(name, folder / f"{name}.nii.gz", path))
+    write_split(rows, tmp_path / "cases.csv")
+    (finding,) = [item for item in check_splits([tmp_path / "cases.csv"]) if item.kind == "axes"]
+    assert f"({3 if wrong == 'all' else 1} of 3 cases)" in finding.message
+
+
+@pytest.mark.parametrize("name", ["L1O", "Ll0", "l10"])
+def test_letters_that_look_like_digits_are_one_name(data: DataSet, name: str) -> None:
+    (data.folder / "landmarks.csv").unlink()
+    for case in data.cases:
+        own = [*NAMES[:-1], "L10" if case.name != "c3" else name]
+        data.save(case.name, LandmarkSet(own, data.positions(case.name)))
+    finding = data.only_finding()
+    assert finding.kind == "names" and "look like one landmark" in finding.message
+
+
+def test_numbers_that_differ_are_different_names(data: DataSet) -> None:
+    (data.folder / "landmarks.csv").unlink()
+    for case in data.cases:
+        own = [*NAMES[:-1], "L10" if case.name != "c3" else "L11"]
+        data.save(case.name, LandmarkSet(own, data.positions(case.name)))
+    assert not any("look like one" in finding.message for finding in data.check())
