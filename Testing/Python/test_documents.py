@@ -43,3 +43,11 @@ def test_icon_and_screenshot_of_the_extension_are_files_of_the_repository() -> N
     listed = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     files = re.findall(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/main/([^\s\"]+)", listed)
     assert len(files) == 2 and all((ROOT / file).is_file() for file in files)
+
+
+def test_every_odd_input_that_is_documented_has_its_test() -> None:
+    text = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `([^`]+)::([^`]+)` \|$", text, re.MULTILINE)
+    assert len(rows) >= 60 and f"{len(rows)} kinds of input" in text
+    tests = {file: (ROOT / "Testing/Python" / file).read_text(encoding="utf-8") for file, _ in rows}
+    assert [name for file, name in rows if f"def {name}(" not in tests[file]] == []
