@@ -1,7 +1,7 @@
 """The commands put together, and what happens when one fails.
 
-Exit codes: 0 done; 2 the input is wrong, and one sentence says what, where and what to do; 1 our fault, with
-a traceback; 130 stopped with Ctrl-C.
+Exit codes: 0 done; 2 the input is wrong, and one sentence says what, where and what to do; 3 `detect` found
+not one landmark in any scan; 1 our fault, with a traceback; 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def describe(
     does all of it on them.
 
     Exit codes: 0 done; 2 the input is wrong, and one sentence says what to do;
-    1 a fault of the program.
+    3 detect found nothing in any scan; 1 a fault of the program; 130 stopped.
     """

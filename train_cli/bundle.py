@@ -41,19 +41,21 @@ def show(
 
     model = load_bundle(bundle)
     console = Console(quiet=quiet, json=json)
+    training = dict(model.training_data)
     facts = {
         "name": model.name,
         "engine": model.engine,
         "landmarks": len(model.table),
-        "spacing, mm": model.preparation.spacing,
-        **{f"training: {key}": value for key, value in model.training_data.items()},
-        **{f"validation: {key}": value for key, value in model.metrics.get("validation", {}).items()},
+        "spacing_mm": model.preparation.spacing,
+        "training_fingerprint": training.pop("fingerprint", None),
+        **training,
+        **model.metrics.get("validation", {}),
         "licence": model.licence or "not stated",
-        "intended use": model.intended_use or "not stated",
+        "intended_use": model.intended_use or "not stated",
         "software": model.software,
     }
     console.result({**facts, "names": list(model.table.names)})
-    console.table(("", ""), list(facts.items()))
+    console.table(("", ""), [(key.replace("_", " "), value) for key, value in facts.items()])
     rows = [(item.label, item.name, item.pair, item.group, item.definition) for item in model.table.landmarks]
     console.table(("label", "name", "pair", "group", "definition"), rows)
     if doubt := doubt_of(model):

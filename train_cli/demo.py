@@ -124,6 +124,7 @@ def steps(output: Path, *, cases: int, epochs: int, device: str, seed: int) -> I
             run_folder / "model",
             "--output",
             detections,
+            "--allow-empty",
             "--device",
             device,
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,16 @@ from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
 if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.volume import Volume
     from LandmarkDetectionLib.detection.detector import Detector
     from LandmarkDetectionLib.detection.inputs import Input
-    from LandmarkDetectionLib.detection.results import CaseOutcome
+    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, Detection
+    from LandmarkDetectionLib.detection.results_folder import ResultsFolder
+    from LandmarkDetectionLib.model.bundle import Bundle
 
+FAILED, NOTHING_FOUND, STOPPED = 2, 3, 130
+_NAMED = 8
+"""So many cases are named in one warning."""
 EXAMPLES = """
 Examples:
 
@@ -24,15 +31,17 @@ Examples:
   train_cli detect scan.nii.gz --model run/model --output detections
 
   train_cli detect splits/test.csv --model run/model --output detections --device cuda
+
+  train_cli detect monday tuesday extra.nrrd --model run/model --output detections --json
 """
 
 
 def run(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="INPUT",
-            help="An image, a DICOM folder, a folder of images, or a split CSV.",
+            metavar="INPUT..",
+            help="Images, DICOM folders, folders of images, or split CSVs.",
             show_default=False,
         ),
     ],
@@ -44,6 +53,29 @@ def run(
         ),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw CASE.png, slices through some landmarks.")] = False,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER|UID|WORDS",
+            help="Which DICOM series, where a patient has several: its number, its UID or words of its "
+            "description.",
+            show_default=False,
+        ),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Take every DICOM series but localisers.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Detect also in scans whose results are there already.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace also results that were corrected, are of another scan, or of another program.",
+        ),
+    ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="End with 0 instead of 3 where no scan has a landmark.")
+    ] = False,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -52,108 +84,220 @@ def run(
     """Find the landmarks of a model in one scan or many.
 
     Writes CASE.mrk.json, which Slicer opens, CASE.csv, and summary.csv over
-    all cases. Coordinates are LPS millimetres in the world of the scan. A scan
-    that cannot be used is reported and the others go on; the exit code is 2.
+    all cases in DIR, the one to look at first on top. Coordinates are LPS
+    millimetres in the world of the scan.
+
+    The same command goes on where an earlier one stopped: a scan whose results
+    of this model are there is not done again. A result that you have corrected
+    is kept.
+
+    Exit codes: 0 done; 2 a scan could not be used or a result was kept, and a
+    sentence says why, the others are done; 3 not one landmark was found in any
+    scan; 130 stopped.
     """
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
     from LandmarkDetectionLib.detection.inputs import find_inputs
-    from LandmarkDetectionLib.detection.results import write_summary
+    from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
+    from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
-    inputs = find_inputs(source)
+    inputs = refuse_shared_names(
+        [given for source in sources for given in find_inputs(source, series=series, each=each)],
+        pictures=pictures,
+    )
     if model is None:
         model = bundled_model()
         if model is None:
             raise InputError("There is no model in the box here; give a model's folder, --model BUNDLE.")
         console.say(f"With the model in the box: {model.name}")
     detector = load_detector(model, resolve_device(device))
+    doubt = doubt_of(detector.bundle)
+    if doubt:
+        console.warn(doubt)
+    results = ResultsFolder(
+        output,
+        model,
+        detector.bundle,
+        pictures=pictures,
+        overwrite=overwrite,
+        given=[*sources, *(path for given in inputs for path in _files_of(given))],
+    )
     make_folder(output)
-    outcomes = []
-    for number, given in enumerate(inputs, start=1):
-        what = f"{given.case.name} ({number} of {len(inputs)})"
-        outcomes.append(detect_case(detector, given, output, what, console, pictures))
-        write_summary(outcomes, output)
-    failed = {outcome.case: outcome.error for outcome in outcomes if outcome.error}
-    console.result({"cases": [outcome.case for outcome in outcomes], "output": output, "failed": failed})
+    outcomes = [] if again else done_before(inputs, results)
+    if outcomes:
+        console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
+    code = detect_all(detector, inputs, outcomes, results, console, pictures)
+    order = [(given.case.name, given.case.image_path) for given in inputs]
+    outcomes.sort(key=lambda outcome: order.index(_key(outcome)))
+    problems = summary_problems(results, outcomes) if outcomes else []
+    for sentence in problems:
+        console.warn(sentence)
+    code = code or exit_code(outcomes, problems, allow_empty=allow_empty)
+    console.result(
+        {
+            **_about(detector.bundle),
+            "output": output,
+            "exit_code": code,
+            "warnings": [*([doubt] if doubt else []), *problems],
+            "cases": [_about_case(outcome, detector.bundle) for outcome in outcomes],
+        }
+    )
     _show(outcomes, console)
-    if len(failed) < len(outcomes):
+    _warn(outcomes, console)
+    if code == STOPPED:
+        missing = len(inputs) - len(outcomes)
+        console.warn(f"Stopped. The same command goes on with the {missing} scans that are missing.")
+    elif any(outcome.result for outcome in outcomes):
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
-    _doubt(outcomes, console)
-    if detector.bundle.calibration is not None:
-        _tell_missing_radii(outcomes, console)
-    if failed:
-        raise typer.Exit(2)
+    if code:
+        raise typer.Exit(code)
+
+
+def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome]:
+    """What an earlier run has found in these scans."""
+    found = (results.done(given.case) for given in inputs if not given.problem)
+    return [outcome for outcome in found if outcome is not None]
+
+
+def detect_all(
+    detector: Detector,
+    inputs: list[Input],
+    outcomes: list[CaseOutcome],
+    results: ResultsFolder,
+    console: Console,
+    pictures: bool,
+) -> int:
+    """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
+    there = {_key(outcome) for outcome in outcomes}
+    missing = [given for given in inputs if (given.case.name, given.case.image_path) not in there]
+    try:
+        for number, given in enumerate(missing, start=1):
+            what = f"{given.case.name} ({number} of {len(missing)})"
+            outcomes.append(detect_case(detector, given, results, what, console, pictures))
+    except KeyboardInterrupt:
+        return STOPPED
+    return 0
 
 
 def detect_case(
-    detector: Detector, given: Input, output: Path, what: str, console: Console, pictures: bool
+    detector: Detector, given: Input, results: ResultsFolder, what: str, console: Console, pictures: bool
 ) -> CaseOutcome:
     """Detect in one case and write its files; a wrong input is reported, not raised."""
+    from LandmarkDetectionLib.data.digests import identify
     from LandmarkDetectionLib.data.volume import read_volume
-    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, write_case
+    from LandmarkDetectionLib.detection.doubts import doubts
+    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome
 
-    case = given.case
+    case, start = given.case, time.perf_counter()
     try:
         if given.problem:
             raise InputError(given.problem)
+        results.check(case)
         with console.progress(what) as advance:
             volume = read_volume(case.image_path)
             detections = detector.detect(
                 volume, progress=lambda stage, fraction: advance(round(100 * fraction), 100, stage)
             )
         result = CaseDetections(case.name, detections)
-        write_case(result, output)
-        if pictures:
-            from LandmarkDetectionLib.evaluation.figures import draw_case
-
-            draw_case(volume, None, result, output / f"{case.name}.png")
+        return results.keep(
+            case,
+            result,
+            identify(case.image_path),
+            seconds=round(time.perf_counter() - start, 3),
+            warnings=doubts(
+                result, detector.bundle, detector.bundle.preparation.resolution_of(volume.frame.spacing)
+            ),
+            draw=(lambda path: _draw(volume, result, path)) if pictures else None,
+        )
     except InputError as error:
         console.warn(str(error))
         return CaseOutcome(case.name, case.image_path, None, str(error))
-    return CaseOutcome(case.name, case.image_path, result)
 
 
-def _doubt(outcomes: list[CaseOutcome], console: Console) -> None:
-    """Say it where nothing or hardly anything was found: a wrong model or pose, too short a training."""
-    empty = [
-        outcome.case
-        for outcome in outcomes
-        if outcome.result and all(item.status == "absent" for item in outcome.result.detections)
-    ]
-    if empty and not console.quiet:
-        console.warn(
-            f"None of the landmarks is in {', '.join(empty)}, or the model does not know such scans: another "
-            "anatomy, or voxels much larger than those that it was trained on."
-        )
-    statuses = [
-        item.status
-        for outcome in outcomes
-        if outcome.result and outcome.case not in empty
-        for item in outcome.result.detections
-    ]
-    found = statuses.count("found")
-    if found < len(statuses) / 3 and not console.quiet:
-        console.warn(
-            f"Only {found} of {len(statuses)} landmarks were found: are these scans of what "
-            "the model was trained on (lying as those were, for the engine dense), and was it trained "
-            "long enough?"
-        )
+def summary_problems(results: ResultsFolder, outcomes: list[CaseOutcome]) -> list[str]:
+    """Write the summary; gives the sentence that says why it could not be written, if so."""
+    try:
+        results.summarise(outcomes)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
-def _tell_missing_radii(outcomes: list[CaseOutcome], console: Console) -> None:
-    """Say it where a calibrated model does not know how far off its landmarks may be."""
-    from LandmarkDetectionLib.detection.results import lack_radii
+def exit_code(outcomes: list[CaseOutcome], problems: list[str], *, allow_empty: bool) -> int:
+    """What the command ends with when it was not stopped."""
+    if problems or any(outcome.error for outcome in outcomes):
+        return FAILED
+    found = any(item.present for outcome in outcomes if outcome.result for item in outcome.result.detections)
+    return 0 if found or allow_empty else NOTHING_FOUND
 
-    coarse = [
-        outcome.case for outcome in outcomes if outcome.result and lack_radii(outcome.result.detections)
-    ]
-    if coarse and not console.quiet:
-        console.warn(
-            f"No error radii in {', '.join(coarse)}: the voxels are much larger than those of the scans "
-            "that the model was calibrated on."
-        )
+
+def _draw(volume: Volume, result: CaseDetections, path: Path) -> None:
+    from LandmarkDetectionLib.evaluation.figures import draw_case
+
+    draw_case(volume, None, result, path)
+
+
+def _key(outcome: CaseOutcome) -> tuple[str, Path]:
+    return outcome.case, outcome.image_path
+
+
+def _files_of(given: Input) -> list[Path]:
+    case = given.case
+    return [path for path in (case.image_path, case.landmark_path, case.mask_path) if path is not None]
+
+
+def _about(bundle: Bundle) -> dict[str, object]:
+    return {
+        "model": bundle.name,
+        "engine": bundle.engine,
+        "training_fingerprint": bundle.training_data.get("fingerprint"),
+    }
+
+
+def _about_case(outcome: CaseOutcome, bundle: Bundle) -> dict[str, object]:
+    """A case as docs/json.md describes it."""
+    from LandmarkDetectionLib.detection.results import STATUSES
+    from LandmarkDetectionLib.detection.review import review
+
+    detections = outcome.result.detections if outcome.result else ()
+    judged = review(outcome.result, bundle.table.names, bundle.shape.mean) if outcome.result else None
+    return {
+        "name": outcome.case,
+        "image": outcome.image_path,
+        "done_before": outcome.done_before,
+        "counts": {status: sum(item.status == status for item in detections) for status in STATUSES},
+        "lowest_confidence": judged.lowest_confidence if judged else None,
+        "misfit_mm": judged.misfit_mm if judged else None,
+        "least_fitting": judged.least_fitting if judged else "",
+        "landmarks": [_about_landmark(item) for item in detections],
+        "files": outcome.files,
+        "seconds": outcome.seconds,
+        "warnings": outcome.warnings,
+        "error": outcome.error or None,
+    }
+
+
+def _about_landmark(item: Detection) -> dict[str, object]:
+    return {
+        "name": item.name,
+        "position": item.position.tolist() if item.present else None,
+        "status": item.status,
+        "confidence": item.confidence,
+        "radius_mm": item.radius_mm,
+    }
+
+
+def _warn(outcomes: list[CaseOutcome], console: Console) -> None:
+    """Say what a person should know, once for all the cases that it is true of."""
+    cases: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for sentence in outcome.warnings:
+            cases.setdefault(sentence, []).append(outcome.case)
+    for sentence, names in cases.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        console.warn(f"{', '.join(names[:_NAMED])}{more}: {sentence}")
 
 
 def _show(outcomes: list[CaseOutcome], console: Console) -> None:
@@ -161,5 +305,6 @@ def _show(outcomes: list[CaseOutcome], console: Console) -> None:
     for outcome in outcomes:
         statuses = [item.status for item in outcome.result.detections] if outcome.result else []
         counts = [statuses.count(status) for status in ("found", "uncertain", "absent")]
-        rows.append((outcome.case, *counts, "failed" if outcome.error else ""))
+        note = "failed" if outcome.error else "done before" if outcome.done_before else ""
+        rows.append((outcome.case, *counts, note))
     console.table(("case", "found", "uncertain", "absent", ""), rows)

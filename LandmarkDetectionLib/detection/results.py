@@ -28,6 +28,8 @@ SUMMARY_COLUMNS = (
     "absent",
     "mean_confidence",
     "min_confidence",
+    "misfit_mm",
+    "least_fitting",
     "image_path",
     "error",
 )
@@ -117,12 +119,20 @@ class CaseOutcome:
         image_path: the scan.
         result: the detections, or None for a case that failed.
         error: why it failed, in one sentence; '' for a case that did not.
+        warnings: what a person should know of the result, a sentence each.
+        files: what was written.
+        seconds: that the detection took; NaN where it was none.
+        done_before: whether an earlier run found the result.
     """
 
     case: str
     image_path: Path
     result: CaseDetections | None
     error: str = ""
+    warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    seconds: float = math.nan
+    done_before: bool = False
 
 
 def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:
@@ -133,9 +143,9 @@ def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:
     Raises:
         InputError: if the folder cannot be written or the case's name cannot name a file.
     """
-    markups, table = _path(folder, result.case, ".mrk.json"), _path(folder, result.case, ".csv")
+    markups, table = case_path(folder, result.case, ".mrk.json"), case_path(folder, result.case, ".csv")
     write_landmarks(_landmarks(result), markups, measurements=_measurements(result))
-    _write_rows(table, COLUMNS, [_row(detection) for detection in result.detections])
+    write_text(table, _table_text(COLUMNS, [_row(detection) for detection in result.detections]))
     return markups, table
 
 
@@ -145,7 +155,7 @@ def read_case(folder: Path, case: str) -> CaseDetections:
     Raises:
         InputError: if the file is missing, or a column or a value in it is missing or makes no sense.
     """
-    path = _path(folder, case, ".csv")
+    path = case_path(folder, case, ".csv")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -172,29 +182,30 @@ def read_case(folder: Path, case: str) -> CaseDetections:
     return CaseDetections(case, tuple(detections.values()))
 
 
-def write_summary(outcomes: Iterable[CaseOutcome], folder: Path) -> Path:
-    """Write `summary.csv`, a row a case, and give its path.
+def summary_row(outcome: CaseOutcome, misfit_mm: float = math.nan, least_fitting: str = "") -> dict[str, str]:
+    """The cells of a case in `summary.csv`, by column.
 
     Its confidences are over the landmarks that were found or uncertain. A case that failed has its error in
     the last column and no numbers.
-
-    Raises:
-        InputError: if the folder cannot be written.
     """
-    path = Path(folder) / "summary.csv"
-    _write_rows(path, SUMMARY_COLUMNS, [_summary_row(outcome) for outcome in outcomes])
-    return path
-
-
-def _summary_row(outcome: CaseOutcome) -> list[str]:
-    counts, confidences = [""] * len(STATUSES), ["", ""]
+    numbers = [""] * (len(STATUSES) + 4)
     if outcome.result is not None:
         detections = outcome.result.detections
-        counts = [str(sum(item.status == status for item in detections)) for status in STATUSES]
         sure = [item.confidence for item in detections if item.present]
-        if sure:
-            confidences = [_number(float(np.mean(sure))), _number(min(sure))]
-    return [outcome.case, *counts, *confidences, str(outcome.image_path), outcome.error]
+        numbers = [
+            *(str(sum(item.status == status for item in detections)) for status in STATUSES),
+            _number(float(np.mean(sure))) if sure else "",
+            _number(min(sure, default=math.nan)),
+            _number(misfit_mm),
+            least_fitting,
+        ]
+    cells = [outcome.case, *numbers, str(outcome.image_path), outcome.error]
+    return dict(zip(SUMMARY_COLUMNS, cells, strict=True))
+
+
+def summary_text(rows: Iterable[Mapping[str, str]]) -> str:
+    """The text of `summary.csv` with a line for each of the rows."""
+    return _table_text(SUMMARY_COLUMNS, [[row[column] for column in SUMMARY_COLUMNS] for row in rows])
 
 
 def _landmarks(result: CaseDetections) -> LandmarkSet:
@@ -248,15 +259,20 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else str(round(float(value), DECIMALS))
 
 
-def _path(folder: Path, case: str, suffix: str) -> Path:
+def case_path(folder: Path, case: str, suffix: str) -> Path:
+    """Where a file of a case lies.
+
+    Raises:
+        InputError: if the case's name cannot name a file.
+    """
     if case in ("", ".", "..") or "/" in case or "\\" in case:
         raise InputError(f"The case '{case}' cannot name a file in {folder}; give it a name without slashes.")
     return Path(folder) / f"{case}{suffix}"
 
 
-def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _table_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()

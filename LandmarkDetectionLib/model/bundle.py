@@ -30,8 +30,10 @@ FORMAT = "LandmarkDetection bundle"
 VERSION = 3
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
-_AS_COARSE = 1.1
+AS_COARSE = 1.1
 """Scans that are so many times as coarse count as no coarser."""
+_ONLY_SAID = {"name", "software", "licence", "intended_use", "training_data", "metrics"}
+"""Fields that change nothing of what a model detects."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Calibration:
             spread: of the evidence for the landmark, mm, where the engine tells it.
         """
         known = np.array([level.resolution for level in self.levels])
-        if resolution > known[-1] * _AS_COARSE:
+        if resolution > known[-1] * AS_COARSE:
             return math.nan
         told = np.maximum.accumulate([level.radius_of(name, spread) for level in self.levels])
         return float(np.interp(np.log(resolution), np.log(known), told))
@@ -224,6 +226,17 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: the weights cannot be read ({error}); copy the model's folder again."
         ) from error
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 of all of a bundle that decides what it detects: not of its name, licence, use or history.
+
+    Raises:
+        InputError: if it is no bundle.
+    """
+    content = _read_description(Path(folder))
+    decisive = {key: value for key, value in content.items() if key not in _ONLY_SAID}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def check_weights(folder: Path) -> bytes:

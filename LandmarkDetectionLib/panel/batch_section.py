@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,15 @@ from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, find_table
 from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of, write_case
+from LandmarkDetectionLib.data.digests import ScanIdentity, identify
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import read_volume
+from LandmarkDetectionLib.detection.doubts import doubts
 from LandmarkDetectionLib.detection.inputs import Input, find_inputs
-from LandmarkDetectionLib.detection.results import (
-    CaseDetections,
-    CaseOutcome,
-    lack_radii,
-    read_case,
-    write_summary,
-)
-from LandmarkDetectionLib.detection.results import write_case as write_result
+from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, lack_radii
+from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
 from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
-from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE, Bundle
+from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.panel.labels import rest, say, show_progress
 from LandmarkDetectionLib.panel.model_list import ModelEntry
 from LandmarkDetectionLib.panel.observer import Later
@@ -56,7 +53,7 @@ class _Batch:
     """The scans of one input, and what is known of them; fixed when the batch starts.
 
     Attributes:
-        folder: of the results.
+        results: the folder of the results.
         model: the folder of the bundle.
         bundle: its description.
         device: where to compute.
@@ -64,9 +61,10 @@ class _Batch:
         outcomes: by case name.
         waiting: scans still to do.
         current: the scan that the worker has.
+        identity: of that scan, read while the worker detects.
     """
 
-    folder: Path
+    results: ResultsFolder
     model: Path
     bundle: Bundle
     device: str
@@ -74,32 +72,44 @@ class _Batch:
     outcomes: dict[str, CaseOutcome] = field(default_factory=dict)
     waiting: list[Input] = field(default_factory=list)
     current: Input | None = None
+    identity: Future[ScanIdentity] = field(default_factory=Future)
 
     def read_results(self) -> None:
-        """Take in the results that there are of this model, as it is now."""
-        written = (self.model / DESCRIPTION_FILE).stat().st_mtime_ns
+        """Take in the results that there are of these scans and this model, as they are now."""
         for item in self.inputs:
-            name, path = item.case.name, self.folder / f"{item.case.name}.csv"
-            if path.is_file() and path.stat().st_mtime_ns >= written:
-                try:
-                    result = read_case(self.folder, name)
-                    self.outcomes[name] = CaseOutcome(name, item.case.image_path, result)
-                except InputError as error:
-                    self.outcomes[name] = CaseOutcome(name, item.case.image_path, None, str(error))
+            done = None if item.problem else self.results.done(item.case)
+            if done is not None:
+                self.outcomes[item.case.name] = done
+
+    def reason_to_keep_results(self) -> str:
+        """Why the results that there are of the current scan may not be replaced; '' if they may."""
+        try:
+            if self.current is not None:
+                self.results.check(self.current.case)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def keep(self, end: Result | Failure) -> None:
         """Write and remember how the current scan ended."""
         if self.current is None:
             return
         case = self.current.case
-        error = end.text if isinstance(end, Failure) else ""
-        result = CaseDetections(case.name, end.detections) if isinstance(end, Result) else None
-        if result is not None:
+        if isinstance(end, Result):
+            result = CaseDetections(case.name, end.detections)
             try:
-                write_result(result, self.folder)
-            except InputError as reason:
-                result, error = None, str(reason)
-        self.outcomes[case.name] = CaseOutcome(case.name, case.image_path, result, error)
+                outcome = self.results.keep(
+                    case,
+                    result,
+                    self.identity.result(),
+                    seconds=end.seconds,
+                    warnings=doubts(result, self.bundle),
+                )
+            except (InputError, OSError) as reason:
+                outcome = CaseOutcome(case.name, case.image_path, None, str(reason))
+        else:
+            outcome = CaseOutcome(case.name, case.image_path, None, end.text)
+        self.outcomes[case.name] = outcome
 
     def reviews(self) -> list[Review]:
         """The cases with results, the most doubtful first."""
@@ -142,6 +152,7 @@ class BatchSection:
         self._listed_for: tuple[object, ...] = ()
         self._dataset_shown = ""
         self._running = False
+        self._beside = ThreadPoolExecutor(max_workers=1)
         self._list_later = Later(self._list_cases, milliseconds=300)
         self._next_later = Later(self._detect_next, milliseconds=0)
         self._fill_later = Later(self._fill_table, milliseconds=100)
@@ -197,6 +208,7 @@ class BatchSection:
         self._list_later.drop()
         self._next_later.drop()
         self._fill_later.drop()
+        self._beside.shutdown(wait=False)
 
     # What the worker says
 
@@ -251,10 +263,12 @@ class BatchSection:
         if parameters is None or model is None or model.bundle is None or not parameters.batchInput:
             return None
         source = Path(parameters.batchInput)
-        inputs = find_inputs(source)
+        inputs = refuse_shared_names(find_inputs(source, each=True))
         beside = (source if source.is_dir() else source.parent) / "detections"
         folder = Path(parameters.batchOutput) if parameters.batchOutput else beside
-        return _Batch(folder, model.folder, model.bundle, parameters.device, inputs)
+        given = [item.case.image_path for item in inputs] + [source]
+        results = ResultsFolder(folder, model.folder, model.bundle, given=given)
+        return _Batch(results, model.folder, model.bundle, parameters.device, inputs)
 
     def _detect_next(self) -> None:
         batch = self._batch
@@ -265,9 +279,11 @@ class BatchSection:
             return
         batch.current = batch.waiting.pop(0)
         self._show_progress(0)
-        if batch.current.problem:
-            self.on_end(Failure(0, "volume", batch.current.problem))
+        problem = batch.current.problem or batch.reason_to_keep_results()
+        if problem:
+            self.on_end(Failure(0, "volume", problem))
         else:
+            batch.identity = self._beside.submit(identify, batch.current.case.image_path)
             self._client.detect(batch.model, batch.device, batch.current.case.image_path.resolve())
         self._fill_later.ask()
 
@@ -278,9 +294,10 @@ class BatchSection:
         rest(self._ui.batchProgressBar)
         if batch.outcomes:
             try:
-                write_summary(batch.outcomes.values(), batch.folder)
+                batch.results.summarise(batch.outcomes.values())
                 text = _("{count} done; results in {folder}. Click on a case to look at it.").format(
-                    count=sum(not outcome.error for outcome in batch.outcomes.values()), folder=batch.folder
+                    count=sum(not outcome.error for outcome in batch.outcomes.values()),
+                    folder=batch.results.folder,
                 )
             except InputError as error:
                 text = str(error)

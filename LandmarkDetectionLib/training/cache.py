@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, discover_table, read_rows, read_split
+from LandmarkDetectionLib.data.digests import content_digest, file_digest
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
 from LandmarkDetectionLib.data.frame import Frame
@@ -23,7 +24,6 @@ from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 
 CACHE_VERSION = 2
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +154,6 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
     }
 
 
-def content_digest(path: Path) -> str:
-    """SHA-256 of all files of a scan: one, a header and its voxels, or a DICOM folder's in order of names."""
-    return hashlib.sha256("".join(_file_digest(item) for item in files_of(path)).encode()).hexdigest()
-
-
 def _key(preparation: Preparation, *content: str) -> str:
     recipe = json.dumps([CACHE_VERSION, asdict(preparation), *content])
     return hashlib.sha256(recipe.encode()).hexdigest()[:24]
@@ -167,15 +162,7 @@ def _key(preparation: Preparation, *content: str) -> str:
 def _split_digest(split: Path) -> str:
     if not split.is_file():
         raise InputError(f"{split}: there is no such list of cases; check the path.")
-    return _file_digest(split)
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_digest(split)
 
 
 def _read_index(index: Path, split: Path, cache: Path) -> tuple[PreparedCase, ...] | None:

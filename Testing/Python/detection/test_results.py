@@ -20,8 +20,9 @@ from LandmarkDetectionLib.detection.results import (
     Detection,
     Status,
     read_case,
+    summary_row,
+    summary_text,
     write_case,
-    write_summary,
 )
 
 HEADER = "name,x,y,z,status,confidence,radius_mm\n"
@@ -149,17 +150,18 @@ def test_a_case_name_cannot_lead_out_of_the_folder(tmp_path: Path, case: str) ->
         read_case(tmp_path, case)
 
 
-def test_the_summary_counts_each_case_and_says_why_one_failed(tmp_path: Path) -> None:
+def test_the_summary_counts_each_case_and_says_why_one_failed() -> None:
     outcomes = [
         CaseOutcome("mouse 1", Path("scans/1.nii.gz"), RESULT),
         CaseOutcome("mouse 2", Path("scans/2.nii.gz"), None, "scans/2.nii.gz: there is no such file; check."),
         CaseOutcome("empty", Path("scans/3.nii.gz"), CaseDetections("empty", (Detection.missing("A", 0.1),))),
     ]
-    with write_summary(outcomes, tmp_path).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0].values()) == ["mouse 1", "1", "1", "1", "0.71875", "0.5", "scans/1.nii.gz", ""]
-    assert list(rows[1].values())[1:] == [*[""] * 5, "scans/2.nii.gz", outcomes[1].error]
-    assert list(rows[2].values())[1:6] == ["0", "0", "1", "", ""]
+    lines = [summary_row(outcomes[0], 1.25, "inion"), *map(summary_row, outcomes[1:])]
+    rows = [list(row.values()) for row in csv.DictReader(summary_text(lines).splitlines())]
+    image = str(Path("scans/1.nii.gz"))
+    assert rows[0] == ["mouse 1", "1", "1", "1", "0.71875", "0.5", "1.25", "inion", image, ""]
+    assert rows[1][1:] == [*[""] * 7, str(Path("scans/2.nii.gz")), outcomes[1].error]
+    assert rows[2][1:8] == ["0", "0", "1", "", "", "", ""]
 
 
 def test_a_landmark_cannot_be_detected_twice_in_a_case() -> None:

@@ -219,15 +219,50 @@ def test_a_drive_that_is_not_there_fails_every_case_and_nothing_else(
     assert said.startswith("0 done") and "1500 failed" in said
 
 
-def test_results_of_an_older_model_are_not_taken_for_this_one(
+def test_results_of_another_model_are_not_taken_for_this_one(
     host: Any, a_widget: Any, a_folder: Path, a_trained_model: Path
 ) -> None:
     detect_in(host, a_widget, a_folder)
-    before = (a_folder / "detections" / "head 1.csv").stat().st_mtime_ns
-    (a_trained_model / "model.json").touch()
+    result, model = a_folder / "detections" / "head 1.csv", a_trained_model / "model.json"
+    before, written = result.stat().st_mtime_ns, model.read_text(encoding="utf-8")
     assert a_widget.ui.skipDoneCheckBox.checked
+    model.touch()
     detect_in(host, a_widget, a_folder)
-    assert (a_folder / "detections" / "head 1.csv").stat().st_mtime_ns > before
+    assert result.stat().st_mtime_ns == before, "the same model, touched"
+    try:
+        model.write_text(written.replace('"threshold": 0.5', '"threshold": 0.45'), encoding="utf-8")
+        detect_in(host, a_widget, a_folder)
+    finally:
+        model.write_text(written, encoding="utf-8")
+    assert result.stat().st_mtime_ns > before
+
+
+def test_results_that_a_person_has_changed_are_kept(host: Any, a_widget: Any, a_folder: Path) -> None:
+    detect_in(host, a_widget, a_folder)
+    corrected = a_folder / "detections" / "head 1.mrk.json"
+    corrected.write_text(corrected.read_text() + "\n")
+    (a_folder / "broken.nii.gz").unlink()
+    content = corrected.read_text()
+    a_widget.ui.skipDoneCheckBox.checked = False
+    said = detect_in(host, a_widget, a_folder)
+    assert "was changed since this program wrote it" in said and "head 1.mrk.json" in said
+    assert corrected.read_text() == content
+
+
+def test_what_the_command_has_detected_is_done_for_the_panel(
+    host: Any, a_widget: Any, a_folder: Path, a_trained_model: Path
+) -> None:
+    from train_cli.app import main
+
+    output = a_folder / "detections"
+    command = ["detect", str(a_folder), "--model", str(a_trained_model), "--output", str(output)]
+    assert main([*command, "--quiet", "--device", "cpu"]) == 2, "one is broken"
+    before = (output / "head 1.csv").stat().st_mtime_ns
+    a_widget.ui.batchInputPathLineEdit.currentPath = str(a_folder)
+    host.run_until(lambda: a_widget.ui.batchTable.rowCount == 4)
+    assert [row[3] for row in rows(a_widget)] == ["to review"] * 3 + ["to do"]
+    detect_in(host, a_widget, a_folder)
+    assert (output / "head 1.csv").stat().st_mtime_ns == before
 
 
 def test_the_cases_of_a_csv_are_written_back_to_it(

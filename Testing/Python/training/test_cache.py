@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, read_split, write_split
+from LandmarkDetectionLib.data.digests import content_digest
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
@@ -27,7 +28,6 @@ from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
 from LandmarkDetectionLib.training.cache import (
     PreparedCase,
-    content_digest,
     digest_of,
     prepare_split,
     table_of,

@@ -1,0 +1,70 @@
+"""Telling by their content whether files are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from LandmarkDetectionLib.data.image_files import files_of
+
+_CHUNK = 1 << 20
+
+
+class ScanIdentity(NamedTuple):
+    """What tells a scan from others.
+
+    Attributes:
+        state: digest of the paths, sizes and times of its files; while it is the same, so is the content.
+        content: digest of what is in its files.
+    """
+
+    state: str
+    content: str
+
+
+def identify(path: Path) -> ScanIdentity:
+    """The identity of a scan: a file, a header and its voxels, or a DICOM folder.
+
+    Raises:
+        OSError: if a file is not there or cannot be read.
+    """
+    return ScanIdentity(state_digest(path), content_digest(path))
+
+
+def is_same_scan(path: Path, known: ScanIdentity) -> bool:
+    """Whether a scan is the known one; its files are read only where they have been touched or moved.
+
+    Raises:
+        OSError: if a file is not there or cannot be read.
+    """
+    return state_digest(path) == known.state or content_digest(path) == known.content
+
+
+def state_digest(path: Path) -> str:
+    """SHA-256 of where the files of a scan are, how large they are, and when they were written."""
+    states = []
+    for item in files_of(path):
+        stat = item.stat()
+        states.append([str(item.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of all files of a scan: one, a header and its voxels, or a DICOM folder's in order of names."""
+    return hashlib.sha256("".join(file_digest(item) for item in files_of(path)).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """The `file_digest` of the file that `write_text` makes of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

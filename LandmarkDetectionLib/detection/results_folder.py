@@ -1,0 +1,343 @@
+"""A folder of results: a batch goes on in it where it stopped, and replaces only what the program wrote.
+
+`detections.json` beside the results says of every case which scan and which model they are of, and holds a
+digest of each file that was written. What has another digest, or is not listed, belongs to a person.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from LandmarkDetectionLib.data.cases import Case, natural_key
+from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan, text_digest
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import make_folder, read_text, unwritable, write_text
+from LandmarkDetectionLib.detection.inputs import Input
+from LandmarkDetectionLib.detection.results import (
+    CaseDetections,
+    CaseOutcome,
+    case_path,
+    read_case,
+    summary_row,
+    summary_text,
+    write_case,
+)
+from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
+from LandmarkDetectionLib.model.bundle import Bundle, model_digest
+
+RECORD_NAME = "detections.json"
+SUMMARY_NAME = "summary.csv"
+PICTURE_SUFFIX = ".png"
+_SUFFIXES = (".mrk.json", ".csv")
+_FORMAT, _VERSION = "LandmarkDetection results", 1
+
+Draw = Callable[[Path], object]
+"""Draws the picture of a case into a file."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The results of a case.
+
+    Attributes:
+        image: where its scan was.
+        scan: the identity of the scan.
+        model: digest of the model.
+        files: digests that each file may have; several while results take the place of earlier ones.
+        row: its line of the summary.
+        seconds: that the detection took.
+        warnings: what was said of it.
+    """
+
+    image: str
+    scan: ScanIdentity
+    model: str
+    files: dict[str, list[str]]
+    row: dict[str, str]
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Record:
+    """What stands in `detections.json`: results by case, lines of failed cases, digests of the summary."""
+
+    cases: dict[str, _Entry] = field(default_factory=dict)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
+
+
+def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> list[Input]:
+    """The inputs, with a problem for each whose files another one, or the summary, would overwrite.
+
+    Names that differ only in upper and lower case are one name on many disks. A scan that is given twice is
+    one input.
+    """
+    suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
+    taken = {_folded(name): f"the {name} of all cases" for name in (SUMMARY_NAME, RECORD_NAME)}
+    kept = []
+    for item in dict.fromkeys(inputs):
+        case = item.case
+        names = [f"{case.name}{suffix}" for suffix in suffixes]
+        clash = next((name for name in names if _folded(name) in taken), None)
+        if clash is not None:
+            sentence = (
+                f"{case.image_path}: {clash} of the case '{case.name}' would overwrite "
+                f"{taken[_folded(clash)]}; rename the case, or give it an output folder of its own."
+            )
+            kept.append(replace(item, problem=item.problem or sentence))
+        else:
+            taken |= {_folded(name): f"that of the case '{case.name}' ({case.image_path})" for name in names}
+            kept.append(item)
+    return kept
+
+
+class ResultsFolder:
+    """The results of one model in a folder.
+
+    Args:
+        folder: made when the first result is written.
+        model: the folder of the bundle.
+        bundle: its description.
+        pictures: whether a picture is among the files of a case.
+        overwrite: whether files may be replaced that the program did not write, or a person has changed.
+        given: files that the run reads, which are never replaced.
+
+    Raises:
+        InputError: if the folder's record or the model cannot be read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Path,
+        bundle: Bundle,
+        *,
+        pictures: bool = False,
+        overwrite: bool = False,
+        given: Iterable[Path] = (),
+    ) -> None:
+        self.folder = Path(folder)
+        self._bundle = bundle
+        self._model = model_digest(model)
+        self._suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
+        self._overwrite = overwrite
+        self._given = {path.resolve() for path in given}
+        self._record = self._read()
+
+    def done(self, case: Case) -> CaseOutcome | None:
+        """The result that there is of this scan and this model; None where it is still to be found.
+
+        A result that a person has corrected is taken as it is.
+        """
+        entry = self._record.cases.get(case.name)
+        if entry is None or entry.model != self._model:
+            return None
+        files = [self.folder / f"{case.name}{suffix}" for suffix in self._suffixes]
+        if not all(len(entry.files.get(file.name, ())) == 1 and file.is_file() for file in files):
+            return None
+        try:
+            if not is_same_scan(case.image_path, entry.scan):
+                return None
+            result = read_case(self.folder, case.name)
+        except (OSError, InputError):
+            return None
+        return CaseOutcome(
+            case.name,
+            case.image_path,
+            result,
+            warnings=tuple(entry.warnings),
+            files=tuple(files),
+            seconds=entry.seconds,
+            done_before=True,
+        )
+
+    def check(self, case: Case) -> None:
+        """Refuse to replace files that are not the program's own.
+
+        Raises:
+            InputError: if a person has written or changed a file of the case, or it is of another scan.
+        """
+        entry = self._record.cases.get(case.name)
+        for suffix in self._suffixes:
+            path = case_path(self.folder, case.name, suffix)
+            self._check_file(path, entry.files.get(path.name, ()) if entry else ())
+        if entry is None or self._overwrite or Path(entry.image) == case.image_path.resolve():
+            return
+        if Path(entry.image).exists() and not _is_same(case.image_path, entry.scan):
+            raise InputError(
+                f"{self.folder}: the results of '{case.name}' there are of another scan, {entry.image}; "
+                "choose another output folder, rename the case, or let them be replaced with --overwrite."
+            )
+
+    def keep(
+        self,
+        case: Case,
+        result: CaseDetections,
+        scan: ScanIdentity,
+        *,
+        seconds: float,
+        warnings: tuple[str, ...] = (),
+        draw: Draw | None = None,
+    ) -> CaseOutcome:
+        """Write the files of a case, and into the record what they are of.
+
+        The record knows the files before they are there: what a killed process leaves is not taken for a
+        person's.
+
+        Raises:
+            InputError: as `check`, or if a file cannot be written.
+        """
+        self.check(case)
+        make_folder(self.folder)
+        judged = review(result, self._bundle.table.names, self._bundle.shape.mean)
+        outcome = CaseOutcome(case.name, case.image_path, result, warnings=warnings, seconds=seconds)
+        entry = _Entry(
+            image=str(case.image_path.resolve()),
+            scan=scan,
+            model=self._model,
+            files={},
+            row=summary_row(outcome, judged.misfit_mm, judged.least_fitting),
+            seconds=seconds,
+            warnings=warnings,
+        )
+        try:
+            with tempfile.TemporaryDirectory(prefix=".writing-", dir=self.folder) as name:
+                beside = Path(name)
+                write_case(result, beside)
+                if draw is not None:
+                    draw(beside / f"{case.name}{PICTURE_SUFFIX}")
+                written = {path.name: file_digest(path) for path in beside.iterdir()}
+                before = self._record.cases[case.name].files if case.name in self._record.cases else {}
+                both = {
+                    file: list(dict.fromkeys([*before.get(file, ()), digest]))
+                    for file, digest in written.items()
+                }
+                self._put(case.name, replace(entry, files={**before, **both}))
+                for file in written:
+                    (beside / file).replace(self.folder / file)
+                for file in before.keys() - written.keys():
+                    self._remove(self.folder / file, before[file])
+                now = {file: [digest] for file, digest in written.items()}
+                self._put(case.name, replace(entry, files=now))
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        return replace(outcome, files=tuple(self.folder / f"{case.name}{end}" for end in self._suffixes))
+
+    def summarise(self, outcomes: Collection[CaseOutcome]) -> Path:
+        """Write `summary.csv` over all cases whose results are in the folder, and give its path.
+
+        Failed cases come first, those of earlier runs too as long as their scans are there, then the most
+        doubtful as the panel ranks them.
+
+        Raises:
+            InputError: if the summary was changed since it was written, or cannot be written.
+        """
+        record = self._read()
+        tried = {(outcome.case, str(outcome.image_path)) for outcome in outcomes}
+        earlier = [row for row in record.failed if _of(row) not in tried and Path(row["image_path"]).exists()]
+        record.failed = sorted(
+            [*earlier, *(summary_row(outcome) for outcome in outcomes if outcome.error)],
+            key=lambda row: natural_key(row["case"]),
+        )
+        failed = {_of(row) for row in record.failed}
+        rows = {
+            name: entry.row
+            for name, entry in record.cases.items()
+            if _of(entry.row) not in failed and (self.folder / f"{name}.csv").is_file()
+        }
+        ranked = in_order_of_doubt([_reviewed(row) for row in rows.values()])
+        text = summary_text([*record.failed, *(rows[item.case] for item in ranked)])
+        path = self.folder / SUMMARY_NAME
+        try:
+            self._check_file(path, record.summary)
+        except InputError:
+            self._write(record)
+            raise
+        digest = text_digest(text)
+        self._write(replace(record, summary=[*record.summary, digest]))
+        write_text(path, text)
+        self._write(replace(record, summary=[digest]))
+        return path
+
+    def _check_file(self, path: Path, known: Collection[str]) -> None:
+        if path.resolve() in self._given:
+            raise InputError(
+                f"{path}: the same run reads this file, so it is not replaced; choose another output folder."
+            )
+        if self._overwrite or not path.is_file() or file_digest(path) in known:
+            return
+        how = "was changed since this program wrote it" if known else "was not written by this program"
+        raise InputError(
+            f"{path}: it {how}, so it is kept; choose another output folder, or let it be replaced with "
+            "--overwrite."
+        )
+
+    def _remove(self, path: Path, known: Collection[str]) -> None:
+        """Remove a file of an earlier result, such as its picture, if it is the program's own."""
+        if path.is_file() and file_digest(path) in known:
+            path.unlink()
+
+    def _put(self, case: str, entry: _Entry) -> None:
+        record = self._read()  # another process may detect into the same folder
+        record.cases[case] = entry
+        self._write(record)
+
+    def _read(self) -> _Record:
+        path = self.folder / RECORD_NAME
+        if not path.is_file():
+            return _Record()
+        text = read_text(path)
+        try:
+            content = json.loads(text)
+            if (content["format"], content["version"]) != (_FORMAT, _VERSION):
+                raise ValueError("of another version")
+            entries = {name: _entry_from(row) for name, row in content["cases"].items()}
+            return _Record(entries, list(content["failed"]), list(content["summary"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path}: the record of the results cannot be read ({error}); move it away or choose another "
+                "output folder, for without it no result there is replaced."
+            ) from error
+
+    def _write(self, record: _Record) -> None:
+        content = {"format": _FORMAT, "version": _VERSION, **asdict(record)}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(self.folder / RECORD_NAME, text + "\n")
+        self._record = record
+
+
+def _entry_from(content: dict[str, Any]) -> _Entry:
+    entry = _Entry(**content)
+    return replace(entry, scan=ScanIdentity(*entry.scan), warnings=tuple(entry.warnings))
+
+
+def _is_same(path: Path, known: ScanIdentity) -> bool:
+    try:
+        return is_same_scan(path, known)
+    except OSError:
+        return False
+
+
+def _of(row: dict[str, str]) -> tuple[str, str]:
+    return row["case"], row["image_path"]
+
+
+def _reviewed(row: dict[str, str]) -> Review:
+    return Review(
+        row["case"],
+        float(row["min_confidence"] or 0),
+        float(row["misfit_mm"] or math.nan),
+        row["least_fitting"],
+    )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

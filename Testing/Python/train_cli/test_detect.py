@@ -1,0 +1,284 @@
+"""The command `detect`: what it says, keeps, goes on with and hands to scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.volume import Volume, write_volume
+
+if TYPE_CHECKING:
+    from Testing.Python.train_cli.conftest import Run
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Three small scans of noise."""
+    for number, name in enumerate(("a", "b", "c")):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", number)
+    return tmp_path / "scans"
+
+
+def write_scan(path: Path, seed: int, edge: float = 1.0) -> None:
+    voxels = np.random.default_rng(seed).normal(0, 100, (16, 16, 16)).astype(np.int16)
+    write_volume(Volume(voxels, Frame(size=(16, 16, 16), spacing=(edge, edge, edge))), path)
+
+
+@pytest.fixture
+def command(a_model: Path, tmp_path: Path) -> tuple[object, ...]:
+    """What follows the inputs: model, output and device."""
+    return ("--model", a_model, "--output", tmp_path / "out", "--device", "cpu")
+
+
+@pytest.fixture
+def blind_model(a_model: Path) -> Path:
+    """One that finds nothing."""
+    path = a_model / "model.json"
+    text = path.read_text().replace('"threshold": 0.4', '"threshold": 1.0, "uncertain": 1.0')
+    path.write_text(text)
+    return a_model
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("?.*")}
+
+
+def test_the_same_command_does_what_is_missing_and_says_how_much_was_done(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    assert run("detect", scans / "a.nii.gz", scans / "b.nii.gz", *command).code == 0
+    before = times(tmp_path / "out")
+    finished = run("detect", scans, *command)
+    assert finished.code == 0 and "2 of 3 were done before; --again does them anew." in finished.out
+    after = times(tmp_path / "out")
+    assert before.items() < after.items() and set(after) - set(before) == {"c.csv", "c.mrk.json"}
+    assert run("detect", scans, *command, "--again").code == 0
+    assert not set(before.items()) & set(times(tmp_path / "out").items())
+
+
+def test_the_summary_keeps_the_cases_of_earlier_runs(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        assert run("detect", scans / f"{name}.nii.gz", *command).code == 0
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert set(summary["case"]) == {"a", "b"}
+    assert {"misfit_mm", "least_fitting"} <= set(summary.columns)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
+def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    for number in range(60):
+        write_scan(scans / f"more_{number}.nii.gz", number)
+    job = subprocess.Popen(
+        [sys.executable, "-m", "train_cli", "detect", *map(str, (scans, *command))],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        encoding="utf-8",
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )
+    while not (tmp_path / "out/a.csv").is_file() and job.poll() is None:
+        time.sleep(0.01)
+    os.kill(job.pid, signal.SIGINT)
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 130 and "Traceback" not in said, said
+    told = re.search(r"Stopped\. The same command goes on with the (\d+) scans that are missing\.", said)
+    assert told is not None and 0 < int(told[1]) < 63
+    assert len(pd.read_csv(tmp_path / "out/summary.csv")) == 63 - int(told[1])
+    finished = run("detect", scans, *command)
+    assert finished.code == 0 and f"{63 - int(told[1])} of 63 were done before" in finished.out
+
+
+def test_a_corrected_result_is_kept_and_the_others_go_on(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    assert run("detect", scans, *command).code == 0
+    corrected = tmp_path / "out/b.mrk.json"
+    corrected.write_text(corrected.read_text().replace("nasion", "Nasion"))
+    content = corrected.read_text()
+    assert run("detect", scans, *command).code == 0, "nothing is to be done, so nothing is refused"
+    finished = run("detect", scans, *command, "--again", "--quiet")
+    assert finished.code == 2 and finished.err.count("so it is kept") == 1 and str(corrected) in finished.err
+    assert corrected.read_text() == content
+    assert run("detect", scans, *command, "--again", "--overwrite").code == 0
+    assert corrected.read_text() != content
+
+
+def test_a_persons_landmarks_beside_the_scans_are_kept_where_results_go_there_too(
+    run: Run, scans: Path, a_model: Path
+) -> None:
+    (scans / "a.csv").write_text("name,x,y,z\nnasion,1,2,3\n")
+    (scans / "b.mrk.json").write_text("{}")
+    finished = run("detect", scans, "--model", a_model, "--output", scans, "--device", "cpu", "--json")
+    assert finished.code == 2 and finished.err.count("was not written by this program") == 2
+    assert (scans / "a.csv").read_text() == "name,x,y,z\nnasion,1,2,3\n"
+    assert (scans / "b.mrk.json").read_text() == "{}"
+    assert [case["error"] is None for case in finished.json["cases"]] == [False, False, True]
+
+
+def test_a_split_of_the_name_summary_in_the_output_folder_is_never_overwritten(
+    run: Run, scans: Path, a_model: Path
+) -> None:
+    split = scans / "summary.csv"
+    split.write_text("image_name,image_path\nhead,a.nii.gz\n")
+    flags = ("--model", a_model, "--output", scans, "--device", "cpu", "--overwrite")
+    finished = run("detect", split, *flags)
+    assert finished.code == 2 and "the same run reads this file" in finished.err
+    assert split.read_text().startswith("image_name") and (scans / "head.csv").is_file()
+
+
+def test_a_scan_named_summary_is_refused_and_the_others_go_on(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    shutil.move(scans / "a.nii.gz", scans / "summary.nii.gz")
+    finished = run("detect", scans, *command, "--quiet")
+    assert finished.code == 2 and "rename the case" in finished.err
+    assert "summary.csv of the case 'summary' would overwrite the summary.csv of all cases" in finished.err
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert summary["case"].tolist()[0] == "summary" and summary["found"].notna().sum() == 2
+    assert (tmp_path / "out/b.csv").is_file() and not (tmp_path / "out/summary.mrk.json").exists()
+
+
+def test_two_inputs_with_a_scan_of_one_name_do_not_share_its_files(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    write_scan(tmp_path / "others/B.nii.gz", 9)
+    write_scan(tmp_path / "others/d.nii.gz", 8)
+    finished = run("detect", scans, tmp_path / "others", *command, "--json")
+    assert finished.code == 2
+    failed = [case for case in finished.json["cases"] if case["error"]]
+    assert [case["name"] for case in failed] == ["B"] and "'b'" in failed[0]["error"]
+    assert len(finished.json["cases"]) == 5 and (tmp_path / "out/d.csv").is_file()
+
+
+def test_pictures_are_drawn_beside_the_results(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    finished = run("detect", scans / "a.nii.gz", *command, "--pictures", "--json")
+    assert finished.code == 0, finished.err
+    files = [Path(path).name for path in finished.json["cases"][0]["files"]]
+    assert files == ["a.mrk.json", "a.csv", "a.png"]
+    assert all((tmp_path / "out" / name).stat().st_size for name in files)
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
+def test_where_nothing_is_found_the_exit_code_is_3_and_quiet_says_why(
+    run: Run, scans: Path, blind_model: Path, command: tuple[object, ...], names: tuple[str, ...]
+) -> None:
+    inputs = [scans / f"{name}.nii.gz" for name in names]
+    finished = run("detect", *inputs, *command, "--quiet")
+    assert finished.code == 3 and finished.out == ""
+    assert f"{', '.join(names)}: none of the 3 landmarks was found, most likely because" in finished.err
+    again = run("detect", *inputs, *command, "--quiet", "--allow-empty")
+    assert again.code == 0 and again.err == finished.err, "said again of what was done before"
+
+
+LANDMARK = {"name": str, "position": list, "status": str, "confidence": float, "radius_mm": float}
+CASE = {
+    "name": str,
+    "image": str,
+    "done_before": bool,
+    "counts": dict,
+    "lowest_confidence": float,
+    "misfit_mm": float,
+    "least_fitting": str,
+    "landmarks": list,
+    "files": list,
+    "seconds": float,
+    "warnings": list,
+    "error": str,
+}
+RUN = {
+    "model": str,
+    "engine": str,
+    "training_fingerprint": str,
+    "output": str,
+    "exit_code": int,
+    "warnings": list,
+    "cases": list,
+}
+MAY_BE_NULL = {
+    *("training_fingerprint", "position", "radius_mm", "lowest_confidence", "misfit_mm", "seconds", "error"),
+}
+
+
+def assert_schema(values: dict[str, Any], schema: dict[str, type]) -> None:
+    assert list(values) == list(schema)
+    for key, value in values.items():
+        assert type(value) is schema[key] or (value is None and key in MAY_BE_NULL), (key, value)
+
+
+def test_the_json_is_what_its_document_says(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    (scans / "d.nii.gz").write_bytes(b"nothing")
+    finished = run("detect", scans, *command, "--json")
+    said = finished.json
+    assert_schema(said, RUN)
+    assert finished.code == said["exit_code"] == 2
+    assert [case["name"] for case in said["cases"]] == ["a", "b", "c", "d"]
+    for case in said["cases"]:
+        assert_schema(case, CASE)
+        assert list(case["counts"]) == ["found", "uncertain", "absent"]
+        for landmark in case["landmarks"]:
+            assert_schema(landmark, LANDMARK)
+            assert (landmark["position"] is None) == (landmark["status"] == "absent")
+        if case["error"] is None:
+            table = pd.read_csv(tmp_path / "out" / f"{case['name']}.csv")
+            assert table["status"].value_counts().to_dict() == {k: n for k, n in case["counts"].items() if n}
+            first = case["landmarks"][0]
+            np.testing.assert_allclose(
+                first["position"], table.loc[0, ["x", "y", "z"]].astype(float), atol=1e-5
+            )
+            assert all(Path(path).is_file() for path in case["files"]) and case["seconds"] > 0
+    failed = said["cases"][-1]
+    assert failed["landmarks"] == failed["files"] == [] and failed["seconds"] is None
+    assert "d.nii.gz" in failed["error"] and set(failed["counts"].values()) == {0}
+    document = (ROOT / "docs/json.md").read_text(encoding="utf-8")
+    assert [key for key in (*RUN, *CASE, *LANDMARK) if f"`{key}`" not in document] == []
+
+
+def test_what_was_done_before_stands_in_the_json_as_it_was(
+    run: Run, scans: Path, command: tuple[object, ...]
+) -> None:
+    first = run("detect", scans, *command, "--json").json
+    second = run("detect", scans, *command, "--json").json
+    assert [case["done_before"] for case in second["cases"]] == [True] * 3
+    for case in (*first["cases"], *second["cases"]):
+        del case["done_before"]
+        for landmark in case["landmarks"]:
+            landmark["confidence"] = round(landmark["confidence"], 4)
+            landmark["position"] = landmark["position"] and np.round(landmark["position"], 4).tolist()
+        case["lowest_confidence"] = round(case["lowest_confidence"], 4)
+    assert first == second
+
+
+def test_the_keys_of_bundle_show_are_plain(run: Run, a_model: Path) -> None:
+    path = a_model / "model.json"
+    description = json.loads(path.read_text())
+    description["training_data"] = {"fingerprint": "abc", "training_cases": 7, "validation_cases": 2}
+    description["metrics"] = {"validation": {"val_mre_mm": 1.5, "val_found": 0.9}}
+    path.write_text(json.dumps(description))
+    shown = run("bundle", "show", a_model, "--json").json
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", key) for key in shown)
+    assert (shown["training_fingerprint"], shown["training_cases"], shown["val_mre_mm"]) == ("abc", 7, 1.5)
+    assert shown["spacing_mm"] == 1.0 and shown["intended_use"] == "not stated"
