@@ -113,9 +113,6 @@ def run(
             raise InputError("There is no model in the box here; give a model's folder, --model BUNDLE.")
         console.say(f"With the model in the box: {model.name}")
     detector = load_detector(model, resolve_device(device))
-    doubt = doubt_of(detector.bundle)
-    if doubt:
-        console.warn(doubt)
     results = ResultsFolder(
         output,
         model,
@@ -125,6 +122,9 @@ def run(
         given=[*sources, *(path for given in inputs for path in _files_of(given))],
     )
     make_folder(output)
+    doubt = doubt_of(detector.bundle)
+    if doubt:
+        console.warn(doubt)
     outcomes = [] if again else done_before(inputs, results)
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
