@@ -95,6 +95,7 @@ def run(
     sentence says why, the others are done; 3 not one landmark was found in any
     scan; 130 stopped.
     """
+    from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
     from LandmarkDetectionLib.detection.inputs import find_inputs
@@ -119,7 +120,7 @@ def run(
         detector.bundle,
         pictures=pictures,
         overwrite=overwrite,
-        given=[*sources, *(path for given in inputs for path in _files_of(given))],
+        given=[*sources, *files_of_cases(given.case for given in inputs)],
     )
     make_folder(output)
     doubt = doubt_of(detector.bundle)
@@ -241,11 +242,6 @@ def _draw(volume: Volume, result: CaseDetections, path: Path) -> None:
 
 def _key(outcome: CaseOutcome) -> tuple[str, Path]:
     return outcome.case, outcome.image_path
-
-
-def _files_of(given: Input) -> list[Path]:
-    case = given.case
-    return [path for path in (case.image_path, case.landmark_path, case.mask_path) if path is not None]
 
 
 def _about(bundle: Bundle) -> dict[str, object]:

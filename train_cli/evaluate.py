@@ -50,9 +50,10 @@ def run(
     all its landmarks; it is reported, and the exit code is 2. A landmark with
     a position counts as found, be it uncertain. The images are not looked at.
     """
-    from LandmarkDetectionLib.data.cases import case_landmarks, find_table
+    from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table
+    from LandmarkDetectionLib.data.files import refuse_overwriting
     from LandmarkDetectionLib.detection.results import read_case
-    from LandmarkDetectionLib.evaluation.files import write_evaluation
+    from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
     from LandmarkDetectionLib.evaluation.metrics import evaluate
 
     limits = parse_radii(radii)
@@ -60,6 +61,10 @@ def run(
     batch = Batch(split, console, images=False)
     table = find_table(split, batch.cases)
     truths = batch.each("Reading landmarks", lambda case: case_landmarks(case, table))
+    refuse_overwriting(
+        [output / name for name in FILES],
+        [split, *files_of_cases(batch.cases), *(detections / f"{case.name}.csv" for case in batch.cases)],
+    )
     results = batch.each("Reading detections", lambda case: read_case(detections, case.name))
     evaluation = evaluate(truths, results, radii=limits, seed=seed)
     write_evaluation(evaluation, output)

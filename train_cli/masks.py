@@ -67,11 +67,14 @@ def run(
     """
     from LandmarkDetectionLib.data.annotation import infer_table, mask_of
     from LandmarkDetectionLib.data.cases import (
+        TABLE_NAME,
         case_landmarks,
         check_names_are_shared,
+        files_of_cases,
         find_table,
         write_split,
     )
+    from LandmarkDetectionLib.data.files import folded_name, refuse_overwriting
     from LandmarkDetectionLib.data.table import read_table, write_table
     from LandmarkDetectionLib.data.volume import read_volume, write_volume
 
@@ -92,11 +95,21 @@ def run(
         pairs = [f"{item.name}/{item.pair}" for item in labels.landmarks if item.name < item.pair]
         console.say(f"Left-right pairs, by name or by symmetry: {', '.join(pairs) or 'none'}.")
 
-    write_table(labels, output / "landmarks.csv")
+    given = [cases, *files_of_cases(batch.cases)]
+    refuse_overwriting([output / TABLE_NAME], given)
+    if table is None or table.resolve() != (output / TABLE_NAME).resolve():
+        write_table(labels, output / TABLE_NAME)
+    drawn: dict[str, str] = {}
 
     def draw(case: Case) -> Path:
         frame = read_volume(case.image_path).frame
         path = output / f"{case.name}_mask{'.nii.gz' if frame.has_right_angles else '.nrrd'}"
+        refuse_overwriting([path], given)
+        if drawn.setdefault(folded_name(case.name), case.name) != case.name:
+            raise InputError(
+                f"{path}: the mask of '{case.name}' would overwrite that of "
+                f"'{drawn[folded_name(case.name)]}' on disks where upper and lower case are one; rename one."
+            )
         mask = mask_of(
             landmarks[case.name],
             frame,

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -140,6 +140,12 @@ def find_problems(
                 "give one.",
             )
         yield from _missing_files(row, files)
+
+
+def files_of_cases(cases: Iterable[Case]) -> list[Path]:
+    """The images, landmark files and masks that cases name."""
+    paths = (path for case in cases for path in (case.image_path, case.landmark_path, case.mask_path))
+    return [path for path in paths if path is not None]
 
 
 def write_split(cases: Sequence[Case], path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from LandmarkDetectionLib.data.annotation import mask_of
 from LandmarkDetectionLib.data.cases import TABLE_NAME, Case, find_table, read_rows, write_split
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import folded_name
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
@@ -28,6 +29,20 @@ def cases_of(path: Path) -> list[Case]:
         InputError: if it is there and cannot be read.
     """
     return [row.case for row in read_rows(path, supervised=False)] if Path(path).is_file() else []
+
+
+def check_name(name: str, path: Path) -> None:
+    """Refuse a case whose files would be another's on disks where upper and lower case are one.
+
+    Raises:
+        InputError: if the data set of the CSV has such a case.
+    """
+    for case in cases_of(path):
+        if case.name != name and folded_name(case.name) == folded_name(name):
+            raise InputError(
+                f"The case '{name}' would overwrite the case '{case.name}' of {path} on disks where upper "
+                "and lower case are one: rename it."
+            )
 
 
 def write_image(volume: Volume, name: str, folder: Path) -> Path:
@@ -61,9 +76,11 @@ def write_case(
         the case with the paths of its files.
 
     Raises:
-        InputError: if there is no landmark, one lies outside the image, or a file cannot be written.
+        InputError: if the name is another's, there is no landmark, one lies outside the image, or a file
+            cannot be written.
     """
     path = Path(path)
+    check_name(case.name, path)
     if not len(landmarks):
         raise InputError(
             f"The case '{case.name}' has no landmark: place one, or say that it is absent, before you export."

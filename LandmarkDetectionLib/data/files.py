@@ -3,7 +3,8 @@
 import codecs
 import os
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +71,30 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to `path` in one step."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def refuse_overwriting(targets: Iterable[Path], given: Iterable[Path]) -> None:
+    """Refuse to write what the same command reads.
+
+    Args:
+        targets: files to be written.
+        given: files that are read.
+
+    Raises:
+        InputError: if a file is both.
+    """
+    read = {path.resolve() for path in given}
+    for target in targets:
+        if target.resolve() in read:
+            raise InputError(
+                f"{target}: this file is read here and would be overwritten; choose another folder for the "
+                "output."
+            )
+
+
+def folded_name(name: str) -> str:
+    """The same for all file names that are one name on some disk: upper and lower case, composed or not."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def unwritable(folder: Path, error: OSError) -> InputError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from LandmarkDetectionLib.data.cases import Case, natural_key
 from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan, text_digest
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import make_folder, read_text, unwritable, write_text
+from LandmarkDetectionLib.data.files import folded_name, make_folder, read_text, unwritable, write_text
 from LandmarkDetectionLib.detection.inputs import Input
 from LandmarkDetectionLib.detection.results import (
     CaseDetections,
@@ -81,20 +80,22 @@ def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> l
     one input.
     """
     suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
-    taken = {_folded(name): f"the {name} of all cases" for name in (SUMMARY_NAME, RECORD_NAME)}
+    taken = {folded_name(name): f"the {name} of all cases" for name in (SUMMARY_NAME, RECORD_NAME)}
     kept = []
     for item in dict.fromkeys(inputs):
         case = item.case
         names = [f"{case.name}{suffix}" for suffix in suffixes]
-        clash = next((name for name in names if _folded(name) in taken), None)
+        clash = next((name for name in names if folded_name(name) in taken), None)
         if clash is not None:
             sentence = (
                 f"{case.image_path}: {clash} of the case '{case.name}' would overwrite "
-                f"{taken[_folded(clash)]}; rename the case, or give it an output folder of its own."
+                f"{taken[folded_name(clash)]}; rename the case, or give it an output folder of its own."
             )
             kept.append(replace(item, problem=item.problem or sentence))
         else:
-            taken |= {_folded(name): f"that of the case '{case.name}' ({case.image_path})" for name in names}
+            taken |= {
+                folded_name(name): f"that of the case '{case.name}' ({case.image_path})" for name in names
+            }
             kept.append(item)
     return kept
 
@@ -337,7 +338,3 @@ def _reviewed(row: dict[str, str]) -> Review:
         float(row["misfit_mm"] or math.nan),
         row["least_fitting"],
     )
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

@@ -15,6 +15,7 @@ from LandmarkDetectionLib.evaluation.metrics import Evaluation
 from LandmarkDetectionLib.evaluation.plots import error_curve, landmark_errors
 
 DECIMALS = 6
+FILES = ("metrics.json", "per_landmark.csv", "per_case.csv", "points.csv", "errors.png", "landmarks.png")
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:

@@ -14,7 +14,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LandmarkDetectionLib.data.cases import Case, case_landmarks, find_table
+from LandmarkDetectionLib.data.cases import Case, case_landmarks, files_of_cases, find_table
 from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of, write_case
 from LandmarkDetectionLib.data.digests import ScanIdentity, identify
 from LandmarkDetectionLib.data.errors import InputError
@@ -266,7 +266,7 @@ class BatchSection:
         inputs = refuse_shared_names(find_inputs(source, each=True))
         beside = (source if source.is_dir() else source.parent) / "detections"
         folder = Path(parameters.batchOutput) if parameters.batchOutput else beside
-        given = [item.case.image_path for item in inputs] + [source]
+        given = [source, *files_of_cases(item.case for item in inputs)]
         results = ResultsFolder(folder, model.folder, model.bundle, given=given)
         return _Batch(results, model.folder, model.bundle, parameters.device, inputs)
 

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import folded_name
 from LandmarkDetectionLib.data.table import LandmarkTable, read_table
 from LandmarkDetectionLib.panel.labels import rest, say, show_progress
 from LandmarkDetectionLib.panel.model_list import ModelEntry
@@ -156,7 +157,8 @@ class ExportSection:
     def _without_declined(self, cases: list[tuple[Any, Any]], path: Path) -> list[tuple[Any, Any]]:
         """The cases without those that are in the data set already and shall stay as they are."""
         names = [case_name(volume) for volume, _markups in cases]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        alike = [folded_name(name) for name in names]
+        twice = next((name for name in names if alike.count(folded_name(name)) > 1), None)
         if twice is not None:
             raise InputError(
                 _("Two scans would become the case '{name}': rename one of them.").format(name=twice)

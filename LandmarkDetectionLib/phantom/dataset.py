@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from LandmarkDetectionLib.data.cases import TABLE_NAME, Case, write_split
+from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.table import write_table
@@ -15,7 +17,7 @@ from LandmarkDetectionLib.data.volume import write_volume
 from LandmarkDetectionLib.phantom.settings import PhantomSettings, check_seed
 from LandmarkDetectionLib.phantom.skull import landmark_table, make_case
 
-CASES_NAME = "cases.csv"
+_NAME = re.compile(r"phantom_\d{3,}")
 
 Progress = Callable[[int, int], None]
 
@@ -43,12 +45,18 @@ def write_dataset(
         The cases as they stand in `cases.csv`.
 
     Raises:
-        InputError: if a number is out of its range or the folder cannot be written.
+        InputError: if a number is out of its range, or the folder cannot be written or has other cases.
     """
     if cases < 1:
         raise InputError(f"{cases} phantom cases were asked for: give a whole number from 1 up.")
     check_seed(seed)
     folder = Path(folder)
+    others = [case.name for case in cases_of(folder / CASES_NAME) if not _NAME.fullmatch(case.name)]
+    if others:
+        raise InputError(
+            f"{folder / CASES_NAME}: it lists cases that are no phantoms, like '{others[0]}', and would be "
+            "overwritten; give another folder."
+        )
     written = []
     for number in range(1, cases + 1):
         written.append(_write_case(folder, number, seed, settings or PhantomSettings()))

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 
 from LandmarkDetectionLib.data.cases import Case
-from LandmarkDetectionLib.data.dataset import cases_of, write_case, write_image
+from LandmarkDetectionLib.data.dataset import cases_of, check_name, write_case, write_image
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.scene.markups import landmarks_of, table_of, volume_of_markups
 from LandmarkDetectionLib.scene.volumes import volume_of
@@ -57,6 +57,7 @@ def export_case(
             f"'{name}' lies outside the volume '{volume.GetName()}': correct it, or mark it as absent."
         )
     name = case_name(volume)
+    check_name(name, path)
     known = next((case for case in cases_of(path) if case.name == name), Case(name, Path()))
     image = write_image(scan, name, Path(path).parent)
     case = replace(known, image_path=image, group=group or known.group)

@@ -103,3 +103,12 @@ def test_a_skewed_scan_is_kept_in_a_format_that_can_hold_it(tmp_path: Path) -> N
     assert case.mask_path is not None
     for path in (case.image_path, case.mask_path):
         assert read_volume(path).frame.agrees_with(skewed, tolerance=1e-6)
+
+
+def test_a_case_that_differs_from_another_only_in_upper_and_lower_case_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "cases.csv"
+    write_case(a_case("Skull", path.parent), landmarks(nasion=(5, 6, 7)), FRAME, path)
+    with pytest.raises(InputError, match="The case 'skull' would overwrite the case 'Skull'"):
+        write_case(a_case("skull", path.parent), landmarks(nasion=(1, 2, 3)), FRAME, path)
+    assert [case.name for case in cases_of(path)] == ["Skull"]
+    write_case(a_case("Skull", path.parent), landmarks(nasion=(1, 2, 3)), FRAME, path)

@@ -183,10 +183,17 @@ def test_every_scan_with_landmarks_is_exported_and_a_bad_one_does_not_stop_the_o
     assert [case.name for case in read_split(tmp_path / "cases.csv", supervised=True)] == ["one", "two"]
 
 
+@pytest.mark.parametrize("names", [("a:b", "a?b"), ("a_b", "A_B")])
 def test_two_scans_of_one_name_are_refused(
-    host: Any, a_widget: Any, a_volume_node: Any, a_scan: Volume, the_points: Array, tmp_path: Path
+    host: Any,
+    a_widget: Any,
+    a_volume_node: Any,
+    a_scan: Volume,
+    the_points: Array,
+    tmp_path: Path,
+    names: tuple[str, str],
 ) -> None:
-    for name in ("a:b", "a?b"):
+    for name in names:
         add_head(host, a_scan, the_points, name)
     a_widget.ui.scopeComboBox.setCurrentIndex(1)
     assert "Two scans would become the case 'a_b'" in export(host, a_widget, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -300,3 +301,69 @@ def test_a_missing_option_ends_with_2_and_no_traceback(run: Run, data_set: Path)
     assert finished.code == 2
     assert "--output" in finished.err
     assert "Traceback" not in finished.err
+
+
+def test_an_experts_mask_that_masks_reads_is_not_overwritten(run: Run, data_set: Path) -> None:
+    assert run("masks", data_set / "cases.csv", "--output", data_set / "masks", "--quiet").code == 0
+    cases = read_split(data_set / "masks/cases.csv", supervised=True)
+    mask = cases[0].mask_path
+    assert mask is not None
+    before, split = mask.read_bytes(), data_set / "experts.csv"
+    write_split([replace(cases[0], landmark_path=None), replace(cases[1], mask_path=None)], split)
+    table = data_set / "landmarks.csv"
+    flags = ("--output", data_set / "masks", "--positive", 30, "--table", table)
+    finished = run("masks", split, *flags)
+    assert finished.code == 2 and mask.read_bytes() == before
+    assert f"{mask}: this file is read here and would be overwritten" in finished.err
+    written = read_split(data_set / "masks/cases.csv", supervised=True)
+    assert [case.name for case in written] == [cases[1].name], "the other goes on"
+
+
+def test_masks_of_names_that_are_one_on_some_disks_do_not_overwrite_each_other(
+    run: Run, data_set: Path
+) -> None:
+    cases = read_split(data_set / "cases.csv", supervised=True)
+    names = ("head", "Head", "other")
+    renamed = [replace(case, name=name) for case, name in zip(cases, names, strict=False)]
+    write_split(renamed, data_set / "alike.csv")
+    finished = run("masks", data_set / "alike.csv", "--output", data_set / "masks")
+    assert finished.code == 2 and "'Head' would overwrite that of 'head'" in finished.err
+    assert {path.name for path in (data_set / "masks").glob("*_mask*")} == {
+        "head_mask.nii.gz",
+        "other_mask.nii.gz",
+    }
+
+
+def test_the_table_that_masks_is_given_stays_as_it_is(run: Run, data_set: Path) -> None:
+    (data_set / "masks").mkdir()
+    table = data_set / "masks/landmarks.csv"
+    first, *others = (data_set / "landmarks.csv").read_text().splitlines()
+    before = "\n".join([f"{first},note", *(f"{line},mine" for line in others)])
+    table.write_text(before)
+    command = ("masks", data_set / "cases.csv", "--output", data_set / "masks", "--table", table)
+    assert run(*command).code == 0
+    assert table.read_text() == before
+
+
+def test_detections_of_a_case_named_points_are_not_overwritten_by_the_evaluation(
+    run: Run, data_set: Path
+) -> None:
+    (case, *_) = read_split(data_set / "cases.csv", supervised=True)
+    write_split([replace(case, name="points")], data_set / "only.csv")
+    folder = data_set / "detections"
+    folder.mkdir()
+    before = "name,x,y,z,status,confidence,radius_mm\n"
+    (folder / "points.csv").write_text(before)
+    flags = ("--detections", folder, "--output", folder, "--quiet")
+    sentence = only_sentence(run("evaluate", data_set / "only.csv", *flags))
+    assert "points.csv: this file is read here and would be overwritten" in sentence
+    assert (folder / "points.csv").read_text() == before
+
+
+def test_phantoms_do_not_take_the_place_of_a_data_set(run: Run, data_set: Path) -> None:
+    cases = read_split(data_set / "cases.csv", supervised=True)
+    write_split([*cases, replace(cases[0], name="patient 7")], data_set / "cases.csv")
+    before = (data_set / "cases.csv").read_text()
+    sentence = only_sentence(run("phantom", data_set, "--cases", 1, "--spacing", 12))
+    assert "patient 7" in sentence and "another folder" in sentence
+    assert (data_set / "cases.csv").read_text() == before
