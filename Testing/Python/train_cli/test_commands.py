@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from dicom_files import write_series
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, read_split, write_split
 from LandmarkDetectionLib.data.frame import Frame
@@ -415,3 +416,20 @@ def test_groups_that_match_nothing_are_told(run: Run, data_set: Path, tmp_path: 
         tmp_path / "cases.csv",
     )
     assert finished.code == 0 and "--group x{9} matches no case" in finished.err
+
+
+def test_cases_lists_the_dicom_series_of_a_hospital_and_leaves_out_names(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "Doe"
+    for number, words in ((2, "bone"), (3, "soft")):
+        tags = {"PatientID": "P7", "SeriesNumber": number, "SeriesDescription": words}
+        write_series(folder / str(number), uid=f"1.{number}", **tags)
+        (folder / f"{number}.csv").write_text("name,x,y,z\nL1,0,0,0\n")
+    listing = tmp_path / "cases.csv"
+    refused = run("cases", folder, "--output", listing, "--json")
+    assert refused.code == 2 and "--series" in refused.err
+    assert [item["description"] for item in refused.json["series"]] == ["bone", "soft"]
+    assert run("cases", folder, "--output", listing, "--series", "bone").code == 0
+    assert [case.name for case in read_split(listing, supervised=True)] == ["2"]
+    hidden = run("cases", folder, "--output", listing, "--each", "--anonymous", "--json")
+    assert [case.group for case in read_split(listing, supervised=True)] == ["1", "1"]
+    assert hidden.json["cases"] == ["case-1", "case-2"] and "P7" not in hidden.out + listing.read_text()
