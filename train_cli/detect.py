@@ -40,7 +40,7 @@ def run(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT..",
+            metavar="INPUT",
             help="Images, DICOM folders, folders of images, or split CSVs.",
             show_default=False,
         ),

@@ -286,3 +286,9 @@ def test_the_keys_of_bundle_show_are_plain(run: Run, a_model: Path) -> None:
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", key) for key in shown)
     assert (shown["training_fingerprint"], shown["training_cases"], shown["val_mre_mm"]) == ("abc", 7, 1.5)
     assert shown["spacing_mm"] == 1.0 and shown["intended_use"] == "not stated"
+
+
+def test_help_tells_the_exit_codes(run: Run) -> None:
+    said = " ".join(run("detect", "--help").out.split())
+    assert "3 not one landmark was found in any scan" in said and "130 stopped" in said
+    assert "3 detect found nothing in any scan" in " ".join(run("--help").out.split())
