@@ -80,7 +80,9 @@ def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> l
     one input.
     """
     suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
-    taken = {folded_name(name): f"the {name} of all cases" for name in (SUMMARY_NAME, RECORD_NAME)}
+    taken = {
+        folded_name(name): f"the {name} of all cases; rename the case" for name in (SUMMARY_NAME, RECORD_NAME)
+    }
     kept = []
     for item in dict.fromkeys(inputs):
         case = item.case
@@ -89,13 +91,13 @@ def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> l
         if clash is not None:
             sentence = (
                 f"{case.image_path}: {clash} of the case '{case.name}' would overwrite "
-                f"{taken[folded_name(clash)]}; rename the case, or give it an output folder of its own."
+                f"{taken[folded_name(clash)]}."
             )
             kept.append(replace(item, problem=item.problem or sentence))
         else:
-            taken |= {
-                folded_name(name): f"that of the case '{case.name}' ({case.image_path})" for name in names
-            }
+            whose = f"that of the case '{case.name}' ({case.image_path})"
+            cure = "rename one, or give it an output folder of its own"
+            taken |= {folded_name(name): f"{whose}; {cure}" for name in names}
             kept.append(item)
     return kept
 
