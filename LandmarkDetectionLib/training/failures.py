@@ -25,7 +25,7 @@ _MEMORY = (
     "could not create a memory",
     "can't start new thread",
 )
-_KILLED_WORKER = "killed by signal: Killed"
+_KILLED_WORKER = ("killed by signal: Killed", "exited unexpectedly")
 _FULL_DISK = (
     "No space left on device",
     "PytorchStreamWriter failed",
@@ -67,7 +67,7 @@ def explain(error: BaseException) -> str | None:
         )
     if any(getattr(item, "errno", None) in _FULL_DISK_NUMBERS for item in errors) or _has(text, _FULL_DISK):
         return "the disk is full; make room, and the same command goes on from the end of the last epoch"
-    if _KILLED_WORKER in text:
+    if _has(text, _KILLED_WORKER):
         return (
             "the system ended a loading process, most likely because memory ran out; use fewer of them with "
             f"training.workers, or {_SMALLER}"

@@ -256,7 +256,7 @@ def test_landmarks_are_looked_at_again_where_they_show_another_pose(
     monkeypatch.setattr(locate_refine, "_ROUNDS", 0)
     points = SHAPE @ turned(1).T
     true = fit_similarity(SHAPE, points)
-    off = Similarity(true.rotation @ rotation_about_z(9), 1.0, np.add(true.translation, [0.7, -0.7, 0.4]))
+    off = Similarity(true.rotation @ rotation_about_z(11), 1.0, np.add(true.translation, [1.0, -1.0, 0.5]))
     volume = scan_of(points, np.eye(3))
     right = a_detector._chain.refine(a_detector._refine, volume, off, CPU)
     assert np.linalg.norm(right.positions - points, axis=1).max() < 0.15
