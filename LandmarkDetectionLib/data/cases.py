@@ -20,6 +20,7 @@ from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import check_labels, mask_centres, read_mask
 from LandmarkDetectionLib.data.table import LandmarkTable, read_table
+from LandmarkDetectionLib.data.text_table import parse_table
 from LandmarkDetectionLib.data.volume import Volume, is_image_path
 
 COLUMNS = ("image_name", "image_path", "landmark_file_path", "landmark_mask_path")
@@ -327,27 +328,13 @@ def _read_cells(path: Path, *, supervised: bool) -> Iterator[tuple[int, dict[str
         raise InputError(f"{path}: there is no such list of cases; check the path.")
     if is_image_path(path):
         raise InputError(f"{path}: this is an image; give the CSV that lists the cases.")
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="more")
-    try:
-        columns = [(column or "").strip() for column in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        _need_columns(columns, path, supervised=supervised)
-        for cells in reader:
-            if "more" in cells:
-                raise InputError(
-                    f"{path}, line {reader.line_num}: more cells than columns; "
-                    "put double quotes around a path that has a comma."
-                )
-            texts = {column: (text or "").strip() for column, text in cells.items()}
-            if any(texts.values()):
-                yield reader.line_num, texts
-    except csv.Error as error:
-        raise InputError(f"{path}: this is not a CSV file ({error}); save it as 'CSV UTF-8'.") from error
+    table = parse_table(read_text(path), path, (*COLUMNS, GROUP))
+    _need_columns(table.columns, path, supervised=supervised)
+    for line, row in table.rows:
+        yield line, {column: text.strip() for column, text in row.items()}
 
 
 def _need_columns(columns: Sequence[str], path: Path, *, supervised: bool) -> None:
-    if len(columns) == 1 and ";" in columns[0]:
-        raise InputError(f"{path}: the cells are separated by semicolons; save it with commas ('CSV UTF-8').")
     for column in COLUMNS if supervised else COLUMNS[:2]:
         if column not in columns:
             raise InputError(

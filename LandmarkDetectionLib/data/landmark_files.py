@@ -14,7 +14,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,12 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import read_text, write_text
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.data.text_table import (
+    POINTS_AND_QUOTES,
+    SEPARATORS,
+    has_decimal_commas,
+    parse_table,
+)
 
 LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
 CoordinateSystem = Literal["LPS", "RAS"]
@@ -37,9 +44,9 @@ _COORDINATE_SYSTEMS: dict[str, CoordinateSystem] = {"LPS": "LPS", "RAS": "RAS", 
 _STATUSES = ("undefined", "preview", "defined", "missing")  # in the order of Slicer's own numbers
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_COLUMNS_OF_SLICER_3 = "label,x,y,z,sel,vis"
-_SEPARATORS = (";", "\t")  # of table programs in countries where decimals have a comma
 _NOT_AVAILABLE = {"", "na", "n/a", "null", "none", "-", "--"}
-_TOO_MANY_COMMAS = "write decimals with a point, and put texts that hold a comma in double quotes."
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
+_PLAIN_NUMBER = "write numbers with a point before the decimals and nothing between thousands"
 _TURN_TOLERANCE = 0.02
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
@@ -75,6 +82,8 @@ class _Point:
 def read_landmarks(path: Path) -> LandmarkSet:
     """Read a landmark file; its suffix, one of `LANDMARK_SUFFIXES`, says which kind.
 
+    A file that is plainly JSON or `.fcsv` is read as such whatever its suffix.
+
     Returns:
         The landmarks in world LPS mm, in the order of the file.
 
@@ -86,12 +95,13 @@ def read_landmarks(path: Path) -> LandmarkSet:
     if not path.is_file():
         raise InputError(f"{path}: there is no such landmark file; check the path.")
     text = read_text(path)
-    try:
-        if suffix == ".mrk.json":
-            return _read_markups(text, path)
-        return _read_fcsv(text, path) if suffix == ".fcsv" else _read_csv(text, path)
-    except csv.Error as error:
-        raise InputError(f"{path}: the file is not a text table ({error}); export it again.") from error
+    if text.lstrip().startswith("{"):
+        suffix = ".mrk.json"
+    elif re.match(r'\s*"?#\s*Markups fiducial file', text, re.IGNORECASE):
+        suffix = ".fcsv"
+    if suffix == ".mrk.json":
+        return _read_markups(text, path)
+    return _read_fcsv(text, path) if suffix == ".fcsv" else _read_csv(text, path)
 
 
 def write_landmarks(
@@ -174,21 +184,17 @@ def _coordinate_system(spelling: object, path: Path) -> CoordinateSystem:
     )
 
 
-def _number(value: object, field: str, where: str, path: Path) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(_with_a_point(value))  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        absent = str(value).strip().casefold() in {"nan", *_NOT_AVAILABLE}
-        cure = "leave x, y and z empty if the landmark is absent" if absent else "correct it"
-        raise InputError(f"{path}, {where}: {field} is {value!r}, which is not a number; {cure}.")
-    return number
-
-
-def _with_a_point(value: object) -> object:
-    """'1,5' is 1.5, where the comma does not separate cells."""
-    return value.replace(",", ".") if isinstance(value, str) and value.count(",") == 1 else value
+def _number(value: object, field: str, where: str, path: Path, *, if_absent: str) -> float:
+    text = str(value).strip().replace("\N{MINUS SIGN}", "-")
+    number = float(text) if not isinstance(value, bool) and _NUMBER.fullmatch(text) else math.nan
+    if math.isfinite(number):
+        return number
+    cure = "correct it"
+    if text.casefold() in {"nan", *_NOT_AVAILABLE}:
+        cure = if_absent
+    elif re.fullmatch(r"[-+\d.,'\s_]+", text):
+        cure = _PLAIN_NUMBER
+    raise InputError(f"{path}, {where}: {field} is {reprlib.repr(value)}, which is not a number; {cure}.")
 
 
 # .mrk.json
@@ -240,7 +246,8 @@ def _control_point(item: object, number: int, path: Path) -> _Point:
             f"{path}, {where}: position is {position!r}, not three numbers; "
             "place the point or set its positionStatus to missing."
         )
-    x, y, z = (_number(value, "position", where, path) for value in position)
+    cure = "set the positionStatus to missing if the landmark is absent"
+    x, y, z = (_number(value, "position", where, path, if_absent=cure) for value in position)
     return _Point(where, name.strip(), status, (x, y, z), description)
 
 
@@ -296,45 +303,70 @@ def _with_descriptions(landmarks: LandmarkSet, measurements: Sequence[Measuremen
 
 def _read_fcsv(text: str, path: Path) -> LandmarkSet:
     header: dict[str, str] = {}
-    rows: list[tuple[str, list[str]]] = []
-    separator = ","
+    lines: list[tuple[str, str]] = []
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         # A table program puts quotes around a line that holds commas, and fills it up with empty cells.
-        if field := re.match(r'"?#\s*([^=]+?)\s*=\s*(.*?)[\s",;\t]*$', line):
-            header[field[1]] = field[2]
-            if field[1] == "columns" and "," not in field[2]:
-                separator = next((sign for sign in _SEPARATORS if sign in field[2]), ",")
+        if field := re.match(r'"?#\s*([^=:]+?)\s*[=:]\s*(.*?)[\s",;\t]*$', line):
+            header[re.sub(r"\s+", "", field[1]).casefold()] = field[2]
         elif line.strip(" ,;\t") and not line.startswith(("#", '"#')):
-            rows.append((f"line {number}", next(csv.reader([line], delimiter=separator))))
-    system = _coordinate_system(header.get("CoordinateSystem", "RAS"), path)
-    columns = _fcsv_columns(header, separator)
+            lines.append((f"line {number}", line))
+    separator = max(SEPARATORS, key=lines[0][1].count) if lines else ","
+    try:
+        rows = [(where, next(csv.reader([line], delimiter=separator))) for where, line in lines]
+    except csv.Error as error:
+        raise InputError(f"{path}: this is not a text table ({error}); save it again.") from error
+    columns = _fcsv_columns(header, rows, path)
+    system = _coordinate_system(header.get("coordinatesystem", "RAS"), path)
     for column in ("label", "x", "y", "z"):
-        if column not in columns:
-            raise InputError(f"{path}: the column '{column}' is missing; save the points again from Slicer.")
-    return _to_set([_fcsv_point(columns, cells, where, path) for where, cells in rows], path, system)
+        if columns.count(column) != 1:
+            how = "stands twice" if column in columns else "is missing"
+            raise InputError(f"{path}: the column '{column}' {how}; save the points again from Slicer.")
+    cells = [cell for _, row in rows for cell in _position_cells(dict(zip(columns, row, strict=False)))]
+    commas = has_decimal_commas(cells, separator)
+    return _to_set([_fcsv_point(columns, row, where, path, commas) for where, row in rows], path, system)
 
 
-def _fcsv_columns(header: dict[str, str], separator: str) -> list[str]:
-    versioned = "Markups fiducial file version" in header
-    columns = header.get("columns", _FCSV_COLUMNS if versioned else _FCSV_COLUMNS_OF_SLICER_3)
-    return [column.strip() for column in columns.split(separator if separator in columns else ",")]
+def _fcsv_columns(header: dict[str, str], rows: Sequence[tuple[str, Sequence[str]]], path: Path) -> list[str]:
+    if "columns" in header:
+        separator = max(SEPARATORS, key=header["columns"].count)
+        return [column.strip().casefold() for column in header["columns"].split(separator)]
+    if "markupsfiducialfileversion" in header:
+        return _FCSV_COLUMNS.casefold().split(",")
+    columns = _FCSV_COLUMNS_OF_SLICER_3.split(",")
+    if rows and {"x", "y", "z"} <= {cell.strip().casefold() for cell in rows[0][1]}:
+        raise InputError(
+            f"{path}: this is a table as in a .csv; name it so if its points are in LPS, "
+            "or save them again from Slicer."
+        )
+    if any(cell.strip() for _, cells in rows for cell in cells[len(columns) :]):
+        raise InputError(
+            f"{path}: the first lines, which say the columns and LPS or RAS, are missing; "
+            "save the points again from Slicer."
+        )
+    return columns
 
 
-def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path) -> _Point:
+def _position_cells(row: dict[str, str]) -> list[str]:
+    return [row.get(axis, "") for axis in "xyz"]
+
+
+def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path, commas: bool) -> _Point:
     row = dict(zip(columns, cells, strict=False))
     name, description = row.get("label", "").strip(), row.get("desc", "")
     # Slicer writes the position status as a number behind the last named column.
-    code = cells[len(columns)] if "associatedNodeID" in columns and len(cells) > len(columns) else ""
+    code = cells[len(columns)] if "associatednodeid" in columns and len(cells) > len(columns) else ""
     status = dict(zip("0123", _STATUSES, strict=True)).get(code.strip() or "2")
     if status is None:
-        raise InputError(f"{path}, {where}: the position status is {code!r}, not 0 to 3; {_TOO_MANY_COMMAS}")
+        raise InputError(
+            f"{path}, {where}: the position status is {code!r}, not 0 to 3; {POINTS_AND_QUOTES}."
+        )
     if _is_shifted(row, has_status=bool(code.strip())):
         raise InputError(
-            f"{path}, {where}: orientation, visibility or name make no sense; {_TOO_MANY_COMMAS}"
+            f"{path}, {where}: orientation, visibility or name make no sense; {POINTS_AND_QUOTES}."
         )
     if status != "defined":
         return _Point(where, name, status, description=description)
-    return _placed_or_absent(where, name, [row.get(axis, "") for axis in "xyz"], description, path)
+    return _placed_or_absent(where, name, _position_cells(row), description, path, commas)
 
 
 def _is_shifted(row: dict[str, str], *, has_status: bool) -> bool:
@@ -369,35 +401,34 @@ def _fcsv_text(landmarks: LandmarkSet, system: CoordinateSystem) -> str:
 
 
 def _read_csv(text: str, path: Path) -> LandmarkSet:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    rows.fieldnames = [(column or "").strip().casefold() for column in rows.fieldnames or ()]
+    table = parse_table(text, path, ("name", "x", "y", "z", "description"))
     for column in ("name", "x", "y", "z"):
-        if column not in (rows.fieldnames or ()):
-            raise InputError(
-                f"{path}: the column '{column}' is missing; the first line must be name,x,y,z, with commas "
-                "between them and points in decimals."
-            )
-    return _to_set(list(_csv_points(rows, path)), path)
+        if column not in table.columns:
+            raise InputError(f"{path}: the column '{column}' is missing; the first line must be name,x,y,z.")
+    commas = has_decimal_commas(
+        (cell for _, row in table.rows for cell in _position_cells(row)), table.separator
+    )
+    points = []
+    for line, row in table.rows:
+        name, description = row["name"].strip(), row.get("description", "")
+        where = f"line {line}"
+        points.append(_placed_or_absent(where, name, _position_cells(row), description, path, commas))
+    return _to_set(points, path)
 
 
-def _placed_or_absent(where: str, name: str, cells: Sequence[str], description: str, path: Path) -> _Point:
+def _placed_or_absent(
+    where: str, name: str, cells: Sequence[str], description: str, path: Path, commas: bool
+) -> _Point:
     """A point of a table: absent where no coordinate is given, or all are 'not available'."""
     texts = [cell.strip() for cell in cells]
     if all(text.casefold() in _NOT_AVAILABLE for text in texts):
         return _Point(where, name, "missing", description=description)
-    x, y, z = (_number(text, axis, where, path) for axis, text in zip("xyz", texts, strict=True))
+    cure = "leave x, y and z empty if the landmark is absent"
+    x, y, z = (
+        _number(text.replace(",", ".") if commas else text, axis, where, path, if_absent=cure)
+        for axis, text in zip("xyz", texts, strict=True)
+    )
     return _Point(where, name, "defined", (x, y, z), description)
-
-
-def _csv_points(rows: csv.DictReader[str], path: Path) -> Iterator[_Point]:
-    for row in rows:
-        where = f"line {rows.line_num}"
-        if None in row:
-            raise InputError(f"{path}, {where}: more cells than columns; write decimals with a point.")
-        if not any((text or "").strip() for text in row.values()):
-            continue
-        name, description = ((row.get(column) or "") for column in ("name", "description"))
-        yield _placed_or_absent(where, name.strip(), [row[axis] or "" for axis in "xyz"], description, path)
 
 
 def _csv_text(landmarks: LandmarkSet) -> str:

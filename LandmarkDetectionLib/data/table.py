@@ -11,6 +11,7 @@ from pathlib import Path
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import read_text, write_text
+from LandmarkDetectionLib.data.text_table import parse_table
 
 MAX_LABEL = 32767
 COLUMNS = ("name", "label", "pair", "group", "definition")
@@ -88,13 +89,13 @@ def read_table(path: Path) -> LandmarkTable:
         raise InputError(
             f"{path}: there is no such landmark table; give the landmarks.csv made with the masks."
         )
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    table = parse_table(read_text(path), path, COLUMNS)
     for column in ("name", "label"):
-        if column not in (rows.fieldnames or ()):
+        if column not in table.columns:
             raise InputError(f"{path}: the column '{column}' is missing; add it to the first line.")
     landmarks = []
-    for line, row in enumerate(rows, start=2):
-        cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    for line, row in table.rows:
+        cells = {column: row.get(column, "").strip() for column in COLUMNS}
         try:
             label = int(cells["label"])
         except ValueError as error:

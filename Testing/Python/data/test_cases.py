@@ -292,9 +292,22 @@ def test_what_is_no_list_of_cases_is_called_what_it_is(tmp_path: Path) -> None:
     assert "this is a folder" in refusal(tmp_path)
     (tmp_path / "scan.nii.gz").write_bytes(b"")
     assert "this is an image" in refusal(tmp_path / "scan.nii.gz")
-    semicolons = "image_name;image_path;landmark_file_path;landmark_mask_path\na;a.nii.gz;a.fcsv;\n"
-    (tmp_path / "excel.csv").write_text(semicolons, encoding="utf-8")
-    assert "separated by semicolons" in refusal(tmp_path / "excel.csv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("before", ["", "sep={}\r\n", "{0}{0}\r\n\r\n"])
+def test_a_list_of_cases_of_another_country_is_read(folder: Path, separator: str, before: str) -> None:
+    table = (HEADER + "crâne,a.nii.gz,a.csv,\n,,,\n").replace(",", separator)
+    path = folder / "train.csv"
+    path.write_text(before.format(separator) + table, encoding="utf-8")
+    (case,) = read_split(path, supervised=True)
+    assert (case.name, case.image_path) == ("crâne", folder / "a.nii.gz")
+
+
+def test_a_column_that_stands_twice_is_refused(folder: Path) -> None:
+    path = folder / "train.csv"
+    path.write_text(HEADER.replace("\n", ",image_path\n") + "a,a.nii.gz,a.csv,,b.nii.gz\n", encoding="utf-8")
+    assert "the column 'image_path' stands twice; remove or rename one" in refusal(path)
 
 
 def names_alone(tmp_path: Path, names: dict[str, list[str]]) -> Path:

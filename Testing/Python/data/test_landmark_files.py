@@ -310,7 +310,6 @@ FCSV = "# Markups fiducial file version = 5.0\n"
 WRONG = {
     ("a.csv", ""): "column 'name' is missing",
     ("a.csv", "name,x,y\nA,1,2\n"): "column 'z' is missing",
-    ("a.csv", "name;x;y;z\nA;1;2;3\n"): "with commas",
     ("a.csv", "name,label\nA,1\n"): "column 'x' is missing",
     ("a.csv", "name,x,y,z\n"): "holds no landmarks",
     ("a.csv", "name,x,y,z\nA,1,2,3\nB,1,two,3\n"): "line 3: y is 'two'",
@@ -480,3 +479,82 @@ def test_a_part_of_a_position_and_nan_may_be_a_mistake(tmp_path: Path, cells: st
     (tmp_path / "a.csv").write_text(f"name,x,y,z\nL1,{cells}\n")
     with pytest.raises(InputError, match="leave x, y and z empty if the landmark is absent"):
         read_landmarks(tmp_path / "a.csv")
+
+
+SEPARATED = {
+    "semicolons": ("name;x;y;z\nL1;1;2;3.5\n", [1, 2, 3.5]),
+    "semicolons and decimal commas": ("name;x;y;z\nL1;1,234;2,5;-3\n", [1.234, 2.5, -3]),
+    "tabs and decimal commas": ("Name\tX\tY\tZ\nL1\t1,5\t2,123\t3\n", [1.5, 2.123, 3]),
+    "quoted decimal commas": ('name,x,y,z\nL1,"1,5","2,123","3,0"\n', [1.5, 2.123, 3]),
+    "the separator named": ("sep=;\r\nname;x;y;z\r\nL1;1;2;3\r\n", [1, 2, 3]),
+    "rows and cells to no purpose": (',,,,\nname,x,y,z,\n,,,,\nL1,1,2,3,\n\n,,,,"\n"\n', [1, 2, 3]),
+    "a row name before the first column": ('"","name","x","y","z"\n"1","L1",1,2,3\n', [1, 2, 3]),
+    "a minus sign of typesetters": ("name,x,y,z\nL1,\N{MINUS SIGN}1,2,3e-1\n", [-1, 2, 0.3]),
+}
+
+
+@pytest.mark.parametrize("how", SEPARATED)
+def test_a_table_as_table_programs_of_any_country_save_it(tmp_path: Path, how: str) -> None:
+    text, position = SEPARATED[how]
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    landmarks = read_landmarks(tmp_path / "a.csv")
+    assert landmarks.names == ("L1",)
+    np.testing.assert_array_equal(landmarks.positions, [position])
+
+
+AMBIGUOUS = {
+    "thousands or decimals": 'name,x,y,z\nL1,"1,234","2,345","3,456"\n',
+    "thousands beside decimals": 'name,x,y,z\nL1,"1,234.5",2,3\n',
+    "commas beside points": 'name,x,y,z\nL1,"1,5",2.5,3\n',
+    "points for thousands": "name;x;y;z\nL1;1.234,5;2;3\n",
+    "thousands apart": "name;x;y;z\nL1;1 234;2;3\n",
+    "thousands apart by a line": "name;x;y;z\nL1;1_234;2;3\n",
+    "thousands apart by a stroke": "name;x;y;z\nL1;1'234;2;3\n",
+    "thousands with tabs": "name\tx\ty\tz\nL1\t1,234\t2\t3\n",
+}
+
+
+@pytest.mark.parametrize("how", AMBIGUOUS)
+def test_a_number_that_can_be_read_in_two_ways_is_refused(tmp_path: Path, how: str) -> None:
+    (tmp_path / "a.csv").write_text(AMBIGUOUS[how], encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 2: x is .*write numbers with a point before the decimals"):
+        read_landmarks(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("text", ["name,x,y,z,X\nL1,1,2,3,4\n", "name;x;x;y;z\nL1;1;2;3;4\n"])
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="the column 'x' stands twice; remove or rename one"):
+        read_landmarks(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["# coordinatesystem = LPS", "#CoordinateSystem=LPS", '"# COORDINATE SYSTEM = 1",,']
+)
+def test_a_fiducial_file_says_its_coordinate_system_in_any_spelling(tmp_path: Path, spelling: str) -> None:
+    text = f"# Markups fiducial file version = 4.10\n{spelling}\n{COLUMNS}{ROW}\n"
+    (tmp_path / "a.fcsv").write_text(text, encoding="utf-8")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "a.fcsv").positions, [[10, 20, 30]])
+
+
+HEADLESS = {
+    ROW + ",,\n": "the first lines, which say the columns and LPS or RAS, are missing",
+    "name,x,y,z\nL1,1,2,3\n": "name it so if its points are in LPS",
+    HEAD + COLUMNS.replace("y,z", "y,y,z") + ROW + "\n": "the column 'y' stands twice",
+}
+
+
+@pytest.mark.parametrize("text", HEADLESS)
+def test_a_fiducial_file_that_does_not_say_what_its_cells_are_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.fcsv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=HEADLESS[text]):
+        read_landmarks(tmp_path / "a.fcsv")
+
+
+@pytest.mark.parametrize("kind", [".fcsv", ".mrk.json"])
+@pytest.mark.parametrize("suffix", LANDMARK_SUFFIXES)
+def test_what_a_file_is_stands_in_it_not_in_its_name(tmp_path: Path, kind: str, suffix: str) -> None:
+    landmarks = LandmarkSet(["A", "B"], np.array([[1.0, 2, 3], [-4, 5, 6]]))
+    write_landmarks(landmarks, tmp_path / f"right{kind}", coordinate_system="RAS")
+    (tmp_path / f"right{kind}").rename(tmp_path / f"named{suffix}")
+    np.testing.assert_array_equal(read_landmarks(tmp_path / f"named{suffix}").positions, landmarks.positions)
