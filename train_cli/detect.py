@@ -13,6 +13,7 @@ from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
 if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.cases import Case
     from LandmarkDetectionLib.data.volume import Volume
     from LandmarkDetectionLib.detection.detector import Detector
     from LandmarkDetectionLib.detection.inputs import Input
@@ -63,6 +64,13 @@ def run(
         ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Take every DICOM series but localisers.")] = False,
+    anonymous: Annotated[
+        bool,
+        typer.Option(
+            "--anonymous",
+            help="Name each scan by a digest of its content; nothing that is written says where it lies.",
+        ),
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Detect also in scans whose results are there already.")
     ] = False,
@@ -98,15 +106,15 @@ def run(
     from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.inputs import find_inputs
+    from LandmarkDetectionLib.detection.inputs import anonymised, find_inputs
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
+    inputs = [given for source in sources for given in find_inputs(source, series=series, each=each)]
     inputs = refuse_shared_names(
-        [given for source in sources for given in find_inputs(source, series=series, each=each)],
-        pictures=pictures,
+        anonymised(console.track(inputs, "scans")) if anonymous else inputs, pictures=pictures
     )
     if model is None:
         model = bundled_model()
@@ -121,6 +129,7 @@ def run(
         pictures=pictures,
         overwrite=overwrite,
         given=[*sources, *files_of_cases(given.case for given in inputs)],
+        anonymous=anonymous,
     )
     make_folder(output)
     doubt = doubt_of(detector.bundle)
@@ -130,8 +139,8 @@ def run(
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
     code = detect_all(detector, inputs, outcomes, results, console, pictures)
-    order = [(given.case.name, given.case.image_path) for given in inputs]
-    outcomes.sort(key=lambda outcome: order.index(_key(outcome)))
+    order = [_key(given.case, results) for given in inputs]
+    outcomes.sort(key=lambda outcome: order.index((outcome.case, outcome.image_path)))
     problems = summary_problems(results, outcomes) if outcomes else []
     for sentence in problems:
         console.warn(sentence)
@@ -171,8 +180,8 @@ def detect_all(
     pictures: bool,
 ) -> int:
     """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
-    there = {_key(outcome) for outcome in outcomes}
-    missing = [given for given in inputs if (given.case.name, given.case.image_path) not in there]
+    there = {(outcome.case, outcome.image_path) for outcome in outcomes}
+    missing = [given for given in inputs if _key(given.case, results) not in there]
     try:
         for number, given in enumerate(missing, start=1):
             what = f"{given.case.name} ({number} of {len(missing)})"
@@ -189,7 +198,7 @@ def detect_case(
     from LandmarkDetectionLib.data.digests import identify
     from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.detection.doubts import doubts
-    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome
+    from LandmarkDetectionLib.detection.results import CaseDetections
 
     case, start = given.case, time.perf_counter()
     try:
@@ -207,14 +216,13 @@ def detect_case(
             result,
             identify(case.image_path),
             seconds=round(time.perf_counter() - start, 3),
-            warnings=doubts(
-                result, detector.bundle, detector.bundle.preparation.resolution_of(volume.frame.spacing)
-            ),
+            warnings=doubts(detections, detector.bundle, volume.frame.spacing),
             draw=(lambda path: _draw(volume, result, path)) if pictures else None,
         )
     except InputError as error:
-        console.warn(str(error))
-        return CaseOutcome(case.name, case.image_path, None, str(error))
+        outcome = results.failure(case, str(error))
+        console.warn(outcome.error if outcome.image_path else f"{outcome.case}: {outcome.error}")
+        return outcome
 
 
 def summary_problems(results: ResultsFolder, outcomes: list[CaseOutcome]) -> list[str]:
@@ -240,8 +248,8 @@ def _draw(volume: Volume, result: CaseDetections, path: Path) -> None:
     draw_case(volume, None, result, path)
 
 
-def _key(outcome: CaseOutcome) -> tuple[str, Path]:
-    return outcome.case, outcome.image_path
+def _key(case: Case, results: ResultsFolder) -> tuple[str, Path | None]:
+    return case.name, results.shown_path(case)
 
 
 def _about(bundle: Bundle) -> dict[str, object]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from LandmarkDetectionLib.data.cases import COLUMNS, Case, find_problems, read_rows
 from LandmarkDetectionLib.data.collect import DICOMDIR, scans_in
 from LandmarkDetectionLib.data.dataset import CASES_NAME
+from LandmarkDetectionLib.data.digests import content_digest
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.image_files import files_of
 from LandmarkDetectionLib.data.volume import image_stem
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,41 @@ def find_inputs(path: Path, *, series: str | None = None, each: bool = False) ->
     raise InputError(
         f"{path}: no scans in this folder; give a folder of NIfTI, NRRD or MetaImage files, or of DICOM."
     )
+
+
+def anonymised(inputs: Iterable[Input]) -> list[Input]:
+    """The same scans under names from digests of their content, each once; those not to be read, by number.
+
+    Their paths are what is detected in and must not be shown: see `anonymous_reason`.
+    """
+    kept: dict[str, Input] = {}
+    unread = 0
+    for item in inputs:
+        try:
+            name = f"scan-{content_digest(item.case.image_path)[:_DIGITS]}"
+        except (OSError, InputError):
+            unread += 1
+            name = f"unread-{unread}"
+        kept.setdefault(name, replace(item, case=Case(name, item.case.image_path)))
+    return list(kept.values())
+
+
+def anonymous_reason(sentence: str, path: Path) -> str:
+    """What an error says of a scan, without saying which it is: 'where: what; cure' without the where.
+
+    Args:
+        sentence: the error.
+        path: the scan; a sentence that holds a part of its path, or any other path, is kept back.
+    """
+    what = sentence.partition(": ")[2]
+    try:
+        files = files_of(path)
+    except (OSError, InputError):
+        files = []
+    telling = {part for item in (path, *files) for part in (*item.parts, item.stem, image_stem(item))}
+    if not what or "/" in what or "\\" in what or any(part in what for part in telling if len(part) > 1):
+        return "It cannot be used; detect in it without --anonymous to see why."
+    return what[0].upper() + what[1:]
 
 
 def _may_be_dicom(file: Path) -> bool:

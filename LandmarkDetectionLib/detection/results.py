@@ -116,7 +116,7 @@ class CaseOutcome:
 
     Attributes:
         case: the name of the scan.
-        image_path: the scan.
+        image_path: the scan; None where nobody is to know it.
         result: the detections, or None for a case that failed.
         error: why it failed, in one sentence; '' for a case that did not.
         warnings: what a person should know of the result, a sentence each.
@@ -126,7 +126,7 @@ class CaseOutcome:
     """
 
     case: str
-    image_path: Path
+    image_path: Path | None
     result: CaseDetections | None
     error: str = ""
     warnings: tuple[str, ...] = ()
@@ -199,7 +199,7 @@ def summary_row(outcome: CaseOutcome, misfit_mm: float = math.nan, least_fitting
             _number(misfit_mm),
             least_fitting,
         ]
-    cells = [outcome.case, *numbers, str(outcome.image_path), outcome.error]
+    cells = [outcome.case, *numbers, str(outcome.image_path or ""), outcome.error]
     return dict(zip(SUMMARY_COLUMNS, cells, strict=True))
 
 

@@ -18,7 +18,7 @@ from LandmarkDetectionLib.data.cases import Case, natural_key
 from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan, text_digest
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import folded_name, make_folder, read_text, unwritable, write_text
-from LandmarkDetectionLib.detection.inputs import Input
+from LandmarkDetectionLib.detection.inputs import Input, anonymous_reason
 from LandmarkDetectionLib.detection.results import (
     CaseDetections,
     CaseOutcome,
@@ -46,8 +46,8 @@ class _Entry:
     """The results of a case.
 
     Attributes:
-        image: where its scan was.
-        scan: the identity of the scan.
+        image: where its scan was; '' where nobody is to know it.
+        scan: the identity of the scan; its content alone where nobody is to know the place.
         model: digest of the model.
         files: digests that each file may have; several while results take the place of earlier ones.
         row: its line of the summary.
@@ -112,6 +112,7 @@ class ResultsFolder:
         pictures: whether a picture is among the files of a case.
         overwrite: whether files may be replaced that the program did not write, or a person has changed.
         given: files that the run reads, which are never replaced.
+        anonymous: whether nothing that is written says where a scan lies.
 
     Raises:
         InputError: if the folder's record or the model cannot be read.
@@ -126,12 +127,14 @@ class ResultsFolder:
         pictures: bool = False,
         overwrite: bool = False,
         given: Iterable[Path] = (),
+        anonymous: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self._bundle = bundle
         self._model = model_digest(model)
         self._suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
         self._overwrite = overwrite
+        self._anonymous = anonymous
         self._given = {path.resolve() for path in given}
         self._record = self._read()
 
@@ -154,7 +157,7 @@ class ResultsFolder:
             return None
         return CaseOutcome(
             case.name,
-            case.image_path,
+            self.shown_path(case),
             result,
             warnings=tuple(entry.warnings),
             files=tuple(files),
@@ -172,12 +175,14 @@ class ResultsFolder:
         for suffix in self._suffixes:
             path = case_path(self.folder, case.name, suffix)
             self._check_file(path, entry.files.get(path.name, ()) if entry else ())
-        if entry is None or self._overwrite or Path(entry.image) == case.image_path.resolve():
+        if entry is None or self._overwrite or not entry.image:
+            return
+        if Path(entry.image) == case.image_path.resolve():
             return
         if Path(entry.image).exists() and not _is_same(case.image_path, entry.scan):
             raise InputError(
                 f"{self.folder}: the results of '{case.name}' there are of another scan, {entry.image}; "
-                "choose another output folder, rename the case, or let them be replaced with --overwrite."
+                "choose another output folder, rename the case, or replace them with detect --overwrite."
             )
 
     def keep(
@@ -201,10 +206,11 @@ class ResultsFolder:
         self.check(case)
         make_folder(self.folder)
         judged = review(result, self._bundle.table.names, self._bundle.shape.mean)
-        outcome = CaseOutcome(case.name, case.image_path, result, warnings=warnings, seconds=seconds)
+        shown = self.shown_path(case)
+        outcome = CaseOutcome(case.name, shown, result, warnings=warnings, seconds=seconds)
         entry = _Entry(
-            image=str(case.image_path.resolve()),
-            scan=scan,
+            image=str(shown.resolve()) if shown else "",
+            scan=scan if shown else scan._replace(state=""),
             model=self._model,
             files={},
             row=summary_row(outcome, judged.misfit_mm, judged.least_fitting),
@@ -234,6 +240,16 @@ class ResultsFolder:
             raise unwritable(self.folder, error) from error
         return replace(outcome, files=tuple(self.folder / f"{case.name}{end}" for end in self._suffixes))
 
+    def failure(self, case: Case, reason: str) -> CaseOutcome:
+        """How a case ended that could not be used."""
+        shown = self.shown_path(case)
+        reason = reason if shown else anonymous_reason(reason, case.image_path)
+        return CaseOutcome(case.name, shown, None, reason)
+
+    def shown_path(self, case: Case) -> Path | None:
+        """Where a scan lies, None where nobody is to know it."""
+        return None if self._anonymous else case.image_path
+
     def summarise(self, outcomes: Collection[CaseOutcome]) -> Path:
         """Write `summary.csv` over all cases whose results are in the folder, and give its path.
 
@@ -244,7 +260,7 @@ class ResultsFolder:
             InputError: if the summary was changed since it was written, or cannot be written.
         """
         record = self._read()
-        tried = {(outcome.case, str(outcome.image_path)) for outcome in outcomes}
+        tried = {_of(summary_row(outcome)) for outcome in outcomes}
         earlier = [row for row in record.failed if _of(row) not in tried and Path(row["image_path"]).exists()]
         record.failed = sorted(
             [*earlier, *(summary_row(outcome) for outcome in outcomes if outcome.error)],
@@ -279,8 +295,8 @@ class ResultsFolder:
             return
         how = "was changed since this program wrote it" if known else "was not written by this program"
         raise InputError(
-            f"{path}: it {how}, so it is kept; choose another output folder, or let it be replaced with "
-            "--overwrite."
+            f"{path}: it {how}, so it is kept; choose another output folder, move the file away, or replace "
+            "it with detect --overwrite."
         )
 
     def _remove(self, path: Path, known: Collection[str]) -> None:

@@ -19,9 +19,8 @@ from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of, write_case
 from LandmarkDetectionLib.data.digests import ScanIdentity, identify
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import read_volume
-from LandmarkDetectionLib.detection.doubts import doubts
 from LandmarkDetectionLib.detection.inputs import Input, find_inputs
-from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, lack_radii
+from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome
 from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
 from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
 from LandmarkDetectionLib.model.bundle import Bundle
@@ -103,12 +102,12 @@ class _Batch:
                     result,
                     self.identity.result(),
                     seconds=end.seconds,
-                    warnings=doubts(result, self.bundle),
+                    warnings=end.warnings,
                 )
             except (InputError, OSError) as reason:
-                outcome = CaseOutcome(case.name, case.image_path, None, str(reason))
+                outcome = self.results.failure(case, str(reason))
         else:
-            outcome = CaseOutcome(case.name, case.image_path, None, end.text)
+            outcome = self.results.failure(case, end.text)
         self.outcomes[case.name] = outcome
 
     def reviews(self) -> list[Review]:
@@ -458,11 +457,10 @@ class BatchSection:
 
 def _what_to_know(batch: _Batch) -> Iterator[str]:
     """Sentences about the cases that did not go as they should."""
-    results = [outcome.result for outcome in batch.outcomes.values() if outcome.result is not None]
-    coarse = [result.case for result in results if lack_radii(result.detections)]
-    if batch.bundle.calibration and coarse:
-        yield _("{count} too coarse for error radii, the first: {case}.").format(
-            count=len(coarse), case=coarse[0]
+    doubted = [outcome for outcome in batch.outcomes.values() if outcome.warnings]
+    if doubted:
+        yield _("{count} to be doubted, the first: {case}, {reason}").format(
+            count=len(doubted), case=doubted[0].case, reason=doubted[0].warnings[0]
         )
     failed = [outcome for outcome in batch.outcomes.values() if outcome.error]
     if failed:

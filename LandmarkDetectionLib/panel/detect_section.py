@@ -12,7 +12,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.detection.results import lack_radii
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.panel.labels import rest, say, show_progress
 from LandmarkDetectionLib.panel.model_list import ModelEntry, ModelList, describe_model
@@ -38,7 +37,6 @@ _STAGES = {
     "detect": _("Looking for landmarks"),
 }
 
-_FEW_FOUND = 1 / 3
 _MOST_NAMES = 5
 
 
@@ -191,9 +189,7 @@ class DetectSection:
             markups, least_confidence=parameters.leastConfidence, show_uncertain=parameters.showUncertain
         )
         text = _describe(result, kept, self._device_names)
-        if target.bundle.calibration and lack_radii(result.detections):
-            text += " " + _("No error radii: the scan is too coarse for the model to tell how far off it is.")
-        return text
+        return " ".join([text, *(f"{warning[0].upper()}{warning[1:]}" for warning in result.warnings)])
 
     # What a person does
 
@@ -336,8 +332,6 @@ def _describe(result: Result, kept: tuple[str, ...], devices: dict[str, str]) ->
         seconds=result.seconds,
         device=devices.get(result.device, result.device),
     )
-    if statuses.count("found") < _FEW_FOUND * len(statuses):
-        text += " " + _("So few: is this a scan of what the model was trained on, and lying as those were?")
     if len(kept) > _MOST_NAMES:
         text += " " + _("{count} kept as you placed or locked them.").format(count=len(kept))
     elif kept:

@@ -91,12 +91,14 @@ class Result:
         detections: one per landmark of the model.
         seconds: that the detection took.
         device: where it ran in the end.
+        warnings: what a person should know of the result, a sentence each.
     """
 
     number: int
     detections: tuple[Detection, ...]
     seconds: float
     device: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def decode(line: str) -> Request | Event:
             fields["scan"] = Path(scan) if isinstance(scan, str) else SharedVolume.from_numbers(scan)
         elif kind is Result:
             fields["detections"] = tuple(map(_detection, fields["detections"]))
+            fields["warnings"] = tuple(fields["warnings"])
         elif kind is Ready:
             fields["devices"] = tuple(map(tuple, fields["devices"]))
         message: Request | Event = kind(**fields)

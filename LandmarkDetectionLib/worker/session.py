@@ -15,6 +15,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.detector import Detector, load_detector
 from LandmarkDetectionLib.detection.devices import is_out_of_memory, resolve_device
+from LandmarkDetectionLib.detection.doubts import doubts
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE
 from LandmarkDetectionLib.worker.protocol import (
@@ -65,8 +66,9 @@ class Session:
         """Detect and say how it ended: with a `Result` or a `Failure`, never with an exception."""
         start = time.perf_counter()
         try:
-            detections, device = self._detect(request)
-            event: Event = Result(request.number, detections, time.perf_counter() - start, str(device))
+            detections, warnings, device = self._detect(request)
+            seconds = time.perf_counter() - start
+            event: Event = Result(request.number, detections, seconds, str(device), warnings)
         except _FailedError as error:
             event = Failure(request.number, error.kind, str(error))
         except Exception as error:  # the border of the process: the panel shows it, the worker lives on
@@ -78,14 +80,16 @@ class Session:
             )
         self._say(event)
 
-    def _detect(self, request: Detect) -> tuple[tuple[Detection, ...], torch.device]:
+    def _detect(self, request: Detect) -> tuple[tuple[Detection, ...], tuple[str, ...], torch.device]:
+        """What is in the scan, what a person should know of it, and where it was computed in the end."""
         self._stop_if_cancelled(request.number)
         device = _device_of(request)
         volume = _volume_of(request)
         detector = self._detector(request, device)
         while True:
             try:
-                return detector.detect(volume, progress=self._reporter(request.number)), device
+                detections = detector.detect(volume, progress=self._reporter(request.number))
+                return detections, doubts(detections, detector.bundle, volume.frame.spacing), device
             except InputError as error:
                 raise _FailedError("volume", str(error)) from error
             except (MemoryError, RuntimeError) as error:

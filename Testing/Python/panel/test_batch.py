@@ -65,7 +65,9 @@ def test_scans_that_are_too_coarse_for_error_radii_are_named(
     write_volume(a_scan, tmp_path / "fine.nii.gz")
     write_volume(a_scan.averaged((1, 1, 2)), tmp_path / "coarse.nii.gz")
     said = detect_in(host, a_widget, tmp_path)
-    assert said.startswith("2 done") and "1 too coarse for error radii, the first: coarse." in said
+    assert (
+        said.startswith("2 done") and "1 to be doubted, the first: coarse, no error radii: the voxels" in said
+    )
 
 
 def test_a_click_opens_a_case_with_its_landmarks_and_accepting_writes_it_to_the_data_set(

@@ -20,6 +20,8 @@ import pytest
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume, write_volume
+from LandmarkDetectionLib.detection.inputs import anonymous_reason
+from Testing.dicom_files import write_series
 
 if TYPE_CHECKING:
     from Testing.Python.train_cli.conftest import Run
@@ -83,8 +85,9 @@ def test_the_summary_keeps_the_cases_of_earlier_runs(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
-def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(
-    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_says_that_the_same_command_goes_on_and_it_does(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path, stop: signal.Signals
 ) -> None:
     for number in range(60):
         write_scan(scans / f"more_{number}.nii.gz", number)
@@ -98,7 +101,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(
     )
     while not (tmp_path / "out/b.csv").is_file() and job.poll() is None:
         time.sleep(0.01)
-    os.kill(job.pid, signal.SIGINT)
+    os.kill(job.pid, stop)
     _, said = job.communicate(timeout=60)
     assert job.returncode == 130 and "Traceback" not in said, said
     told = re.search(r"Stopped\. The same command goes on with the (\d+) scans that are missing\.", said)
@@ -292,3 +295,66 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
     said = " ".join(run("detect", "--help").out.split())
     assert "3 not one landmark was found in any scan" in said and "130 stopped" in said
     assert "3 detect found nothing in any scan" in " ".join(run("--help").out.split())
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Path:
+    """Two patients, one of them with a damaged file, under folders that bear their names."""
+    for uid, name in (("1.2.3.1", "Huber_Resi_2025-03-17"), ("1.2.3.2", "Huber_Alois")):
+        write_series(
+            tmp_path / "wards" / name / "ct",
+            uid=uid,
+            InstitutionName=f"hospital {uid}",
+            PatientName="Huber^Resi",
+            PatientID="4711",
+            StudyDate="20250317",
+        )
+    damaged = next((tmp_path / "wards/Huber_Alois/ct").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    return tmp_path / "wards"
+
+
+def test_anonymous_results_say_neither_who_nor_where_nor_when(
+    run: Run, hospital: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    finished = run("detect", hospital, *command, "--each", "--anonymous", "--pictures", "--json")
+    assert finished.code == 2, "one scan is damaged"
+    cases = {case["name"]: case for case in json.loads(finished.out)["cases"]}
+    assert len(cases) == 2 and all(re.fullmatch("scan-[0-9a-f]{12}", name) for name in cases)
+    assert all(case["image"] is None for case in cases.values())
+    (failed,) = (case for case in cases.values() if case["error"])
+    written = {path.name: path.read_bytes().lower() for path in (tmp_path / "out").iterdir()}
+    assert len(written) == 5, "three files of a case, the summary and the record"
+    for text in (*written.values(), finished.err.encode().lower(), finished.out.encode().lower()):
+        for secret in (b"huber", b"resi", b"alois", b"4711", b"2025", b"wards"):
+            assert secret not in text
+    again = run("detect", hospital, *command, "--each", "--anonymous", "--pictures")
+    assert "1 of 2 were done before" in again.out and failed["name"] in again.err
+
+
+def test_anonymous_scans_keep_their_names_wherever_they_lie(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    (scans / "gone.csv").write_text("image_name,image_path\nHuber,a.nii.gz\nResi,away.nii.gz\n")
+    assert run("detect", scans, *command, "--anonymous").code == 0
+    names = set(pd.read_csv(tmp_path / "out/summary.csv")["case"])
+    scans = scans.rename(tmp_path / "elsewhere")
+    shutil.copy(scans / "a.nii.gz", scans / "copy.nii.gz")
+    finished = run("detect", scans, scans / "gone.csv", *command, "--anonymous")
+    assert "3 of 4 were done before" in finished.out and "unread-1: " in finished.err
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert set(summary["case"]) == {*names, "unread-1"} and summary["image_path"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("/a/Huber.nii.gz: the file is cut short; copy it again.", "The file is cut short; copy it again."),
+        ("/a/Huber.nii.gz, line 3: Huber is twice there; rename it.", ""),
+        ("/a/Huber.nii.gz: /b/c.nii.gz has the same name; rename one.", ""),
+        ("It is empty.", ""),
+    ],
+)
+def test_a_reason_without_a_name(sentence: str, reason: str) -> None:
+    otherwise = "It cannot be used; detect in it without --anonymous to see why."
+    assert anonymous_reason(sentence, Path("/a/Huber.nii.gz")) == (reason or otherwise)
