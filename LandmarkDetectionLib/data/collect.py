@@ -67,11 +67,10 @@ def scans_in(folder: Path, *, series: str | None = None, each: bool = False) -> 
 def _named(folder: Path, found: Sequence[Series], chosen: Sequence[Series]) -> list[Scan]:
     """Chosen series under their folders' names, with a number where a folder has several."""
     inside = Counter(item.folder for item in found)
-    root = folder.resolve()
     scans: dict[str, Scan] = {}
     for item in chosen:
         alone = inside[item.folder] == 1
-        name = "_".join(item.folder.resolve().relative_to(root).parts) or root.name
+        name = "_".join(item.folder.relative_to(folder).parts) or folder.resolve().name
         name = name if alone else f"{name}_{item.number}"
         name = name if name not in scans else f"{name}_{item.uid}"
         scans[name] = Scan(name, item.folder if alone else item.first, item.patient)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ _KEYWORDS = (
     "AcquisitionNumber",
     "AcquisitionTime",
     "BitsAllocated",
+    "BitsStored",
     "Columns",
     "EchoNumbers",
     "GantryDetectorTilt",
@@ -35,6 +37,8 @@ _KEYWORDS = (
     "NumberOfFrames",
     "PatientID",
     "PerFrameFunctionalGroupsSequence",
+    "PhotometricInterpretation",
+    "PixelRepresentation",
     "PixelSpacing",
     "RescaleIntercept",
     "RescaleSlope",
@@ -48,10 +52,13 @@ _KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "SliceThickness",
     "SpacingBetweenSlices",
+    "StudyInstanceUID",
     "TemporalPositionIdentifier",
     "TriggerTime",
 )
 Kind = Literal["scan", "derived", "localiser"]
+_ORDER: tuple[Kind, ...] = ("scan", "derived", "localiser")
+_NUMBER = re.compile(r"\d+")
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError)
 _SHOWN = 8
 _NO_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO", "REG", "DOC"}
@@ -80,6 +87,11 @@ class Series:
         return files[0] if files else self.folder
 
     @property
+    def objects(self) -> frozenset[str]:
+        """The SOPInstanceUIDs of its files."""
+        return frozenset(str(tags.get("SOPInstanceUID") or file) for file, tags in self.headers.items())
+
+    @property
     def number(self) -> int:
         """SeriesNumber, 0 if it has none."""
         return _whole(self._tags, "SeriesNumber")
@@ -93,6 +105,11 @@ class Series:
     def patient(self) -> str:
         """PatientID."""
         return str(self._tags.get("PatientID") or "").strip()
+
+    @property
+    def whose(self) -> tuple[str, str]:
+        """The patient, or the folder where none is named, and the study."""
+        return self.patient or str(self.folder), str(self._tags.get("StudyInstanceUID") or "")
 
     @property
     def kind(self) -> Kind:
@@ -155,21 +172,33 @@ def series_in(folder: Path) -> list[Series]:
     Reports, segmentations, plans and a DICOMDIR are no images. An object that is there twice counts once.
     """
     found: defaultdict[str, dict[Path, Dataset]] = defaultdict(dict)
-    known: set[str] = set()
+    known: set[tuple[str, ...]] = set()
+    others: list[Path] = []
     damaged = ""
-    for file in sorted(item for item in folder.iterdir() if item.is_file()):
+    try:
+        files = sorted(item for item in folder.iterdir() if item.is_file())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return [Series(folder, "", {}, f"{folder}: cannot be read ({reason}); check its permissions.")]
+    for file in files:
         try:
             tags = _header(file)
         except InputError as error:
             damaged = damaged or str(error)
             continue
-        if tags is None or "Rows" not in tags or str(tags.get("Modality")) in _NO_SCANS:
+        if tags is not None and str(tags.get("Modality")) in _NO_SCANS:
             continue
-        instance = str(tags.get("SOPInstanceUID") or file)
-        if instance in known:
+        if tags is None or "Rows" not in tags:
+            others += [file] if tags is None or _should_be_image(tags) else []
             continue
-        known.add(instance)
-        found[str(tags.get("SeriesInstanceUID") or "")][file] = tags
+        uid = str(tags.get("SeriesInstanceUID") or "")
+        object_ = (uid, str(tags.get("SOPInstanceUID") or file), str(tags.get("ImagePositionPatient")))
+        if object_ not in known:
+            known.add(object_)
+            found[uid][file] = tags
+    cut = _named_like_slices(others, [file for headers in found.values() for file in headers])
+    if cut and not damaged:
+        damaged = f"{cut}: the DICOM file is damaged or cut short; copy or export it again."
     if damaged and not found:
         return [Series(folder, "", {}, damaged)]
     series = [Series(folder, uid, headers, damaged) for uid, headers in found.items()]
@@ -177,9 +206,19 @@ def series_in(folder: Path) -> list[Series]:
 
 
 def series_below(folder: Path) -> list[Series]:
-    """The series of a folder and of all folders in it, hidden ones apart, in the order of their folders."""
-    folders = [Path(place) for place, inside, _ in os.walk(folder) if _leave_hidden(inside)]
-    return [series for place in sorted(folders) for series in series_in(place)]
+    """The series of a folder and of all folders in it, hidden ones apart, in the order of their folders.
+
+    Parts of one series in several folders are none: each says that it is damaged.
+    """
+    series = [item for place in _folders_below(folder) for item in series_in(place)]
+    objects: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+    for item in series:
+        objects[item.uid].append(item.objects)
+    parted = {uid for uid, parts in objects.items() if uid and len(set(parts)) > 1}
+    return [
+        replace(item, damaged=item.damaged or _parted(item)) if item.uid in parted else item
+        for item in series
+    ]
 
 
 def choose_series(series: Sequence[Series], *, wanted: str | None = None, each: bool = False) -> list[Series]:
@@ -191,7 +230,8 @@ def choose_series(series: Sequence[Series], *, wanted: str | None = None, each: 
         each: take every one that is not a localiser.
 
     Returns:
-        What is wanted; without a wish, the scans, where no patient has two of them in one study.
+        What is wanted. Without a wish the scan of each study of a patient, where it has no more than one:
+        what is derived counts only where there is nothing else, localisers where there is nothing at all.
 
     Raises:
         InputError: if there is no such series, or it takes a choice; the sentence lists what there is.
@@ -201,9 +241,11 @@ def choose_series(series: Sequence[Series], *, wanted: str | None = None, each: 
     elif wanted is not None:
         chosen = [item for item in series if item.answers_to(wanted)]
     else:
-        chosen = [item for item in series if item.kind == "scan"] or list(series)
-        patients = [item.patient or str(item.folder) for item in chosen]
-        if len(set(patients)) < len(patients):
+        best: dict[tuple[str, str], Kind] = {}
+        for item in series:
+            best[item.whose] = min(best.get(item.whose, item.kind), item.kind, key=_ORDER.index)
+        chosen = [item for item in series if item.kind == best[item.whose]]
+        if len({item.whose for item in chosen}) < len(chosen):
             raise InputError(
                 f"{_common(series)}: several DICOM series of one patient ({_listed(series)}); say which with "
                 "--series NUMBER, UID or words of the description, or take all with --each."
@@ -221,7 +263,9 @@ def series_of(path: Path) -> Series:
         InputError: if there is none, or the folder holds several.
     """
     if path.is_file():
-        own = [item for item in series_in(path.parent) if path in item.headers or item.damaged]
+        tags = _header(path)
+        uid = str(tags.get("SeriesInstanceUID") or "") if tags is not None else None
+        own = [item for item in series_in(path.parent) if item.uid == uid or item.damaged]
         if not own:
             raise InputError(f"{path}: the DICOM file holds no image; give a file of the scan.")
         return own[0]
@@ -266,23 +310,81 @@ def read_voxels(slices: Sequence[Slice]) -> NDArray[np.generic]:
                     f"{item.file}: the DICOM file cannot be read (damaged, or packed in an unknown way); "
                     "export it again."
                 ) from error
+            if image.GetNumberOfComponentsPerPixel() != 1:
+                raise _coloured(item.file)
             frames, before = sitk.GetArrayFromImage(image), item.file
-            frames = frames.reshape(-1, *item.shape)
+            frames = _upright(frames.reshape(-1, *item.shape), item)
         planes.append(frames[item.number])  # type: ignore[index]
     return np.stack(planes)
 
 
 def _check_pixels(item: Slice) -> None:
     tags = item.tags
-    if int(tags.get("SamplesPerPixel", 1)) != 1:
-        raise InputError(
-            f"{item.file}: the image has several values per voxel (colour?); give a grey-scale one."
-        )
-    pixels = item.shape[0] * item.shape[1] * int(tags.get("NumberOfFrames", 1) or 1)
+    if _whole(tags, "SamplesPerPixel") > 1 or "MONOCHROME" not in _photometric(tags):
+        raise _coloured(item.file)
+    pixels = item.shape[0] * item.shape[1] * (_whole(tags, "NumberOfFrames") or 1)
     syntax = tags.file_meta.get("TransferSyntaxUID") if hasattr(tags, "file_meta") else None
     packed = syntax is not None and (syntax.is_compressed or syntax.is_deflated)
-    if not packed and item.file.stat().st_size < pixels * int(tags.get("BitsAllocated", 8)) // 8:
+    if not packed and item.file.stat().st_size < pixels * (_whole(tags, "BitsAllocated") or 8) // 8:
         raise InputError(f"{item.file}: the file is damaged or cut short; copy or export it again.")
+
+
+def _upright(values: NDArray[np.generic], item: Slice) -> NDArray[np.generic]:
+    """The values as they are stored and rescaled: GDCM inverts those to be shown dark on bright."""
+    if _photometric(item.tags) != "MONOCHROME1":
+        return values
+    signed = _whole(item.tags, "PixelRepresentation") == 1
+    most = -1 if signed else (1 << _whole(item.tags, "BitsStored")) - 1
+    slope, intercept = item.rescale
+    return (slope * most + 2 * intercept - values.astype(np.float64)).astype(np.float32)
+
+
+def _photometric(tags: Dataset) -> str:
+    return str(tags.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+
+
+def _coloured(file: Path) -> InputError:
+    return InputError(f"{file}: the image has several values per voxel (colour?); give a grey-scale one.")
+
+
+def _should_be_image(tags: Dataset) -> bool:
+    """Whether what is left of a file is not that of a report or plan, which have no pixels."""
+    kind = tags.get("SOPClassUID")
+    return kind is None or "Image" in kind.name
+
+
+def _named_like_slices(others: Sequence[Path], slices: Sequence[Path]) -> Path | None:
+    """A file that is no DICOM image though it is named like those that are, but for its numbers."""
+    patterns = {_NUMBER.sub("#", file.name) for file in slices if _NUMBER.search(file.name)}
+    return next(
+        (
+            file
+            for file in others
+            if file.suffix.lower() in (".dcm", ".ima") or _NUMBER.sub("#", file.name) in patterns
+        ),
+        None,
+    )
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    """A folder and all in it, also behind links, each once; hidden ones apart."""
+    folders, known = [], set()
+    for place, inside, _ in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in known:
+            inside.clear()
+            continue
+        known.add(real)
+        folders.append(Path(place))
+        inside[:] = [name for name in inside if not name.startswith(".")]
+    return sorted(folders)
+
+
+def _parted(series: Series) -> str:
+    return (
+        f"{series.folder}: a part of the DICOM series {series.number}, other parts of which lie in other "
+        "folders; put its files into one."
+    )
 
 
 def _header(file: Path) -> Dataset | None:
@@ -333,9 +435,3 @@ def _listed(series: Sequence[Series]) -> str:
 
 def _common(series: Sequence[Series]) -> str:
     return os.path.commonpath([item.folder for item in series])
-
-
-def _leave_hidden(folders: list[str]) -> bool:
-    """Keep os.walk out of hidden folders."""
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    return True

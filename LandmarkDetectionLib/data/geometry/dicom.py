@@ -31,7 +31,9 @@ UNEVEN = 0.25
 """How far the step from one slice to the next may be from the usual one, as a share of it."""
 
 _STRAIGHT = 0.1  # a drift of the slices by so many voxels in all is rounding
-_ALIKE = 1e-3  # cosines and millimetres
+_ALIKE = 1e-3  # cosines; shares of a spacing
+_ROUNDING = 0.01  # the share of a step by which a tag may be rounded
+_MOST_TILT = 45.0  # degrees: what leans more is no tilted gantry but another plane
 _TELLING = (
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
@@ -47,6 +49,9 @@ _TAGS = {
     "SpacingBetweenSlices": "0018,0088",
     "GantryDetectorTilt": "0018,1120",
     "Rows and Columns": "0028,0010 and 0028,0011",
+    "Rows": "0028,0010",
+    "Columns": "0028,0011",
+    "NumberOfFrames": "0028,0008",
     "PerFrameFunctionalGroupsSequence": "5200,9230",
     "RescaleSlope and RescaleIntercept": "0028,1053 and 0028,1052",
 }
@@ -87,8 +92,8 @@ def slices_of(file: Path, tags: Dataset) -> list[Slice]:
     Raises:
         InputError: if a tag is missing or holds no numbers.
     """
-    shape = int(tags.get("Rows", 0)), int(tags.get("Columns", 0))
-    count = int(tags.get("NumberOfFrames", 1) or 1)
+    shape = _whole(file, tags, "Rows"), _whole(file, tags, "Columns")
+    count = _whole(file, tags, "NumberOfFrames", 1)
     frames = tags.get("PerFrameFunctionalGroupsSequence")
     if frames is None:
         if count > 1:
@@ -197,6 +202,27 @@ def _slice(
     )
 
 
+def _whole(file: Path, tags: Dataset, keyword: str, default: int | None = None) -> int:
+    """A positive whole number.
+
+    Raises:
+        InputError: if it is none, or missing without a default.
+    """
+    value = tags.get(keyword)
+    if value in (None, "") and default is not None:
+        return default
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise InputError(
+            f"{file}: {keyword} ({_TAGS[keyword]}) is '{value!s}', not a number from 1; export the series "
+            "again."
+        )
+    return number
+
+
 def _numbers(
     file: Path, sources: Sequence[Dataset], keyword: str, count: int, default: float | None = None
 ) -> NDArray[np.float64]:
@@ -236,18 +262,18 @@ def _missing(file: Path, keyword: str) -> InputError:
 
 def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
     """Refuse slices that are not of one kind, such as a localiser among them."""
-    kinds: list[tuple[str, list[tuple[float, ...]]]] = [
-        ("Rows and Columns", [tuple(map(float, item.shape)) for item in slices]),
-        ("ImageOrientationPatient", [tuple(item.axes.ravel()) for item in slices]),
-        ("PixelSpacing", [tuple(item.spacing[::-1]) for item in slices]),
+    kinds: list[tuple[str, float, list[tuple[float, ...]]]] = [
+        ("Rows and Columns", 0, [tuple(map(float, item.shape)) for item in slices]),
+        ("ImageOrientationPatient", _ALIKE, [tuple(item.axes.ravel()) for item in slices]),
+        (
+            "PixelSpacing",
+            _ALIKE * float(slices[0].spacing.min()),
+            [tuple(item.spacing[::-1]) for item in slices],
+        ),
     ]
-    for keyword, values in kinds:
+    for keyword, limit, values in kinds:
         usual = Counter(values).most_common(1)[0][0]
-        odd = [
-            row
-            for row, value in enumerate(values)
-            if np.abs(np.subtract(value, usual)).max() > _ALIKE * max(1.0, abs(usual[0]))
-        ]
+        odd = [row for row, value in enumerate(values) if np.abs(np.subtract(value, usual)).max() > limit]
         if odd:
             first = slices[odd[0]].file.name
             raise InputError(
@@ -255,7 +281,8 @@ def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
                 f"others in {keyword} ({_TAGS[keyword]}): {_listed(values[odd[0]])} and {_listed(usual)}; "
                 "move them out of the folder (a localiser?) or export the series again."
             )
-    if len({item.rescale for item in slices if item.number > 0 or len(slices) == 1}) > 1:
+    of_frames = {(item.file, item.rescale) for item in slices}
+    if len(of_frames) > len({file for file, _ in of_frames}):
         raise InputError(
             f"{folder}: the frames of a multi-frame file differ in RescaleSlope and RescaleIntercept "
             f"({_TAGS['RescaleSlope and RescaleIntercept']}); export the series as single slices."
@@ -270,7 +297,7 @@ def _even_step(
     steps = np.diff(heights)
     usual = float(np.median(steps))
     low = int(steps.argmin())
-    if steps[low] <= _ALIKE * max(1.0, usual):
+    if steps[low] <= _ALIKE * (heights[-1] - heights[0]) / len(steps):
         raise InputError(
             f"{folder}: two slices lie at the same place, {_named(ordered[low])} and "
             f"{_named(ordered[low + 1])}{_difference(ordered[low], ordered[low + 1])}; "
@@ -309,7 +336,7 @@ def _check_spacing_between(
     distance = float(step @ normal)
     readings = (distance, float(np.linalg.norm(step)), distance - thickness)
     moved = min(abs(between - reading) for reading in readings if not math.isnan(reading))
-    if moved * (len(ordered) - 1) > MOST_VOXELS_APART * distance:
+    if max(moved - _ROUNDING * distance, 0) * (len(ordered) - 1) > MOST_VOXELS_APART * distance:
         raise InputError(
             f"{folder}: SpacingBetweenSlices ({_TAGS['SpacingBetweenSlices']}) is {between:.4g} mm and the "
             f"slices' positions are {distance:.4g} mm apart; find out which is right and export again."
@@ -329,11 +356,11 @@ def _check_tilt(
     """Hold GantryDetectorTilt against the positions: planes lean, or the stack of them does."""
     tags = ordered[0].tags
     stated = abs(float(_numbers(ordered[0].file, [tags], "GantryDetectorTilt", 1, 0.0)[0]))
-    if "DERIVED" in [str(word) for word in tags.get("ImageType") or []]:
-        return
     length = float(np.linalg.norm(step))
     leaning = math.degrees(math.acos(min(1.0, abs(float(step @ normal)) / length)))
     planes = math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
+    if planes > _MOST_TILT or "DERIVED" in [str(word) for word in tags.get("ImageType") or []]:
+        return
     apart = min(
         abs(math.sin(math.radians(stated)) - math.sin(math.radians(angle))) for angle in (leaning, planes)
     )

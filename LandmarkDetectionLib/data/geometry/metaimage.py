@@ -11,18 +11,47 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.geometry.sources import Reading, check_spacing, millimetres_of
-from LandmarkDetectionLib.data.geometry.stored import check_excess
-from LandmarkDetectionLib.data.image_files import files_of
+from LandmarkDetectionLib.data.geometry.sources import (
+    Reading,
+    check_spacing,
+    check_spacings_agree,
+    millimetres_of,
+)
+from LandmarkDetectionLib.data.geometry.stored import check_raw, check_there, data_files, read_header
 
-_SYNONYMS = {"rotation": "transformmatrix", "orientation": "transformmatrix", "position": "offset"} | {
-    "origin": "offset"
+_KEYS = {
+    "Offset": "Offset",
+    "Position": "Offset",
+    "Origin": "Offset",
+    "TransformMatrix": "TransformMatrix",
+    "Rotation": "TransformMatrix",
+    "Orientation": "TransformMatrix",
+    "ElementSpacing": "ElementSpacing",
+    "ElementSize": "ElementSize",
+    "AnatomicalOrientation": "AnatomicalOrientation",
+    "DistanceUnits": "DistanceUnits",
+    "DimSize": "DimSize",
+    "NDims": "NDims",
+    "ElementType": "ElementType",
+    "ElementNumberOfChannels": "ElementNumberOfChannels",
+    "HeaderSize": "HeaderSize",
+    "BinaryData": "BinaryData",
+    "CompressedData": "CompressedData",
+    "CompressedDataSize": "CompressedDataSize",
+    "ElementDataFile": "ElementDataFile",
 }
+"""What this reader looks at, with its synonyms; readers tell capitals from small letters."""
+
+_POWERS = {"Offset": 1, "TransformMatrix": 2, "ElementSpacing": 1, "ElementSize": 1}
+"""A field has as many numbers as there are axes, or that squared."""
+
 _VOXEL_BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
@@ -31,55 +60,119 @@ _VOXEL_BYTES = {
 }
 _FROM = ("RL", "AP", "IS")  # where an axis of the world, LPS, comes from, and where it leads
 _PLAIN = 0.8  # the cosine from which an axis of the scan is one of the body
-_HEADER_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 22
+_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
 
 def read_metaimage(path: Path) -> Reading:
     """Check a MetaImage file; gives the unit of its lengths.
 
     Raises:
-        InputError: if its statements contradict each other, or it states no voxel size.
+        InputError: if its statements contradict each other, or it states no voxel size or orientation.
         OSError, EOFError, zlib.error: if it is damaged or cut short.
     """
-    with path.open("rb") as stream:
-        start = stream.read(_HEADER_BYTES)
-    end = re.search(rb"^[ \t]*ElementDataFile\s*=[^\n]*(\n|\Z)", start, re.MULTILINE | re.IGNORECASE)
-    if end is None:
+    content = read_header(path, _END)
+    if not _END.search(content):
         return Reading()  # another format: the reader says so
-    fields = _fields(path, start[: end.end()].decode("latin-1"))
-    spacing = fields.get("elementspacing", fields.get("elementsize"))
-    if spacing is None:
-        raise InputError(
-            f"{path}: the header does not say how large the voxels are (no ElementSpacing); add it."
-        )
-    check_spacing(path, _numbers(spacing))
-    _check_orientation(path, fields)
-    substitute = _check_voxels(path, fields, end.end())
-    units = fields.get("distanceunits", "").split()
+    fields = _fields(path, content)
+    counts = [int(word) for word in fields.get("DimSize", "").split() if word.isdigit()]
+    stated = {
+        key: _numbers(path, key, fields[key], len(counts) ** power)
+        for key, power in _POWERS.items()
+        if key in fields
+    }
+    _check_spacing(path, counts, stated.get("ElementSpacing"), stated.get("ElementSize"))
+    if len(counts) == 3:
+        _check_orientation(path, fields, stated.get("TransformMatrix"))
+    substitute = _check_voxels(path, fields, counts, len(content))
+    units = fields.get("DistanceUnits", "").split()
     return Reading(millimetres=millimetres_of(path, "DistanceUnits", units), substitute=substitute)
 
 
-def _fields(path: Path, header: str) -> dict[str, str]:
-    """The header by its keys in small letters, synonyms under one name."""
+def voxel_files(path: Path) -> list[Path]:
+    """The files in which the voxels are: `path` itself, or those that it names."""
+    content = read_header(path, _END)
+    found = _END.search(content)
+    if found is None or found[1].upper() == b"LOCAL":
+        return [path]
+    listed = path.read_bytes()[len(content) :]
+    return data_files(path, found[1].decode("utf-8", "replace"), listed.decode("utf-8", "replace"))
+
+
+def _fields(path: Path, content: bytes) -> dict[str, str]:
+    """The header by its keys, synonyms under one name.
+
+    Raises:
+        InputError: if one is there twice with different values, or spelt so that readers pass it over.
+    """
+    right = {key.lower(): key for key in _KEYS}
     fields: dict[str, str] = {}
-    for match in re.finditer(r"^[ \t]*(\w+)[ \t]*=[ \t]*([^\r\n]*)", header, re.MULTILINE):
-        key, value = match[1].lower(), match[2].strip()
-        key = _SYNONYMS.get(key, key)
-        if _numbers(fields.get(key, value)) != _numbers(value) and key in ("transformmatrix", "offset"):
+    text = content.decode("utf-8", "replace")
+    for match in re.finditer(r"^[ \t]*(\w+)[ \t]*[=:][ \t]*([^\r\n]*)", text, re.MULTILINE):
+        written, value = match[1], match[2].strip()
+        if written not in _KEYS and written.lower() in right:
             raise InputError(
-                f"{path}: the header has {match[1]} twice, {fields[key]} and {value}; remove the wrong one."
+                f"{path}: the header has {written}, which readers pass over; it is spelt "
+                f"{right[written.lower()]}."
+            )
+        key = _KEYS.get(written, written)
+        if key in _KEYS and key in fields and not _is_same(fields[key], value):
+            raise InputError(
+                f"{path}: the header has {written} twice, {fields[key]} and {value}; remove the wrong one."
             )
         fields[key] = value
     return fields
 
 
-def _check_orientation(path: Path, fields: dict[str, str]) -> None:
+def _is_same(first: str, second: str) -> bool:
+    """Whether two values are the same words or numbers."""
+    try:
+        return [float(word) for word in first.split()] == [float(word) for word in second.split()]
+    except ValueError:
+        return first.split() == second.split()
+
+
+def _numbers(path: Path, key: str, text: str, count: int) -> NDArray[np.float64]:
+    try:
+        numbers = np.array(text.split(), dtype=np.float64)
+    except ValueError:
+        numbers = np.empty(0)
+    if len(numbers) != count:
+        raise InputError(
+            f"{path}: {key} is '{text}', not {count} numbers with points before their decimals; correct it."
+        )
+    return numbers
+
+
+def _check_spacing(
+    path: Path,
+    counts: Sequence[int],
+    spacing: NDArray[np.float64] | None,
+    size: NDArray[np.float64] | None,
+) -> None:
+    for lengths in (spacing, size):
+        if lengths is not None:
+            check_spacing(path, lengths.tolist())
+    if spacing is None and size is None:
+        raise InputError(
+            f"{path}: the header does not say how large the voxels are (no ElementSpacing); add it."
+        )
+    if spacing is not None and size is not None:
+        check_spacings_agree(path, counts, ("ElementSpacing", spacing), ("ElementSize", size))
+
+
+def _check_orientation(path: Path, fields: dict[str, str], matrix: NDArray[np.float64] | None) -> None:
     """Hold the letters of AnatomicalOrientation, which come from or lead to, against the matrix."""
-    letters = fields.get("anatomicalorientation", "").upper()
-    matrix = np.array(_numbers(fields.get("transformmatrix", "1 0 0 0 1 0 0 0 1")))
-    if matrix.size != 9 or not np.isfinite(matrix).all() or not re.fullmatch(r"[RLAPIS]{3}", letters):
+    letters = fields.get("AnatomicalOrientation", "").upper()
+    has_letters = re.fullmatch(r"[RLAPIS]{3}", letters) is not None
+    if matrix is None and not has_letters:
+        raise InputError(
+            f"{path}: the header does not say how the scan lies, so left and right are not known (it has no "
+            "TransformMatrix); save it with its orientation, as Slicer does."
+        )
+    if not has_letters:
         return
+    matrix = np.eye(3) if matrix is None else matrix
     axes = matrix.reshape(3, 3)  # row a is the direction of axis a
     main = np.abs(axes).argmax(axis=1)
     cosines = axes[range(3), main]
@@ -94,30 +187,29 @@ def _check_orientation(path: Path, fields: dict[str, str]) -> None:
         )
 
 
-def _check_voxels(path: Path, fields: dict[str, str], header: int) -> bytes | None:
+def _check_voxels(path: Path, fields: dict[str, str], counts: Sequence[int], header: int) -> bytes | None:
     """Count the voxels; gives the file with its sizes stated where ITK needs them and the header has none."""
-    counts = [int(word) for word in fields.get("dimsize", "").split() if word.isdigit()]
-    voxel = _VOXEL_BYTES.get(fields.get("elementtype", "").upper())
-    if voxel is None or not counts or fields.get("binarydata", "true").lower() in ("false", "f", "0"):
+    voxel = _VOXEL_BYTES.get(fields.get("ElementType", "").upper())
+    if voxel is None or not counts or fields.get("BinaryData", "true").lower() in ("false", "f", "0"):
         return None
-    channels = fields.get("elementnumberofchannels", "1")
+    channels = fields.get("ElementNumberOfChannels", "1")
     expected = math.prod(counts) * voxel * (int(channels) if channels.isdigit() else 1)
-    files = files_of(path)
-    local = fields["elementdatafile"].upper() == "LOCAL"
-    first = header if local else 0
-    parts = files[:1] if local else files[1:]
-    if fields.get("compresseddata", "false").lower() not in ("true", "t", "1"):
-        skip = int(fields.get("headersize", "0").lstrip("+") or 0) if not local else 0
-        there = sum(part.stat().st_size for part in parts) - first - max(skip, 0) * len(parts)
-        if there < expected:
-            raise EOFError
-        if skip == 0:
-            check_excess(path, expected, there)
+    files = voxel_files(path)
+    check_there(path, files)
+    local = files == [path]
+    if fields.get("CompressedData", "false").lower() not in ("true", "t", "1"):
+        skip = "0" if local else fields.get("HeaderSize", "0")
+        if skip == "-1":
+            return None  # the voxels are the last bytes, which ITK counts
+        if not skip.isdigit():
+            raise InputError(f"{path}: HeaderSize is '{skip}', not a number of bytes; correct it.")
+        check_raw(path, files, header if local else int(skip), expected)
         return None
-    if len(parts) != 1:
+    if len(files) != 1:
         raise EOFError
-    stated = int(fields["compresseddatasize"]) if fields.get("compresseddatasize", "").isdigit() else None
-    packed = _unpack(parts[0], first, stated, expected)
+    said = fields.get("CompressedDataSize", "")
+    stated = int(said) if said.isdigit() else None
+    packed = _unpack(files[0], header if local else 0, stated, expected)
     if stated == packed:
         return None
     if not local:
@@ -149,10 +241,3 @@ def _unpack(file: Path, first: int, stated: int | None, expected: int) -> int:
     if not unpacker.eof or unpacked != expected:
         raise EOFError
     return taken - len(unpacker.unused_data)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in text.split()]
-    except ValueError:
-        return [math.nan]

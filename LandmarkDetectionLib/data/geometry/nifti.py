@@ -68,6 +68,7 @@ class _Layout:
     quaternion: tuple[int, str]  # b, c, d and the offset
     sform: tuple[int, str]
     start: bytes
+    end: int
 
 
 _LAYOUTS = {
@@ -84,6 +85,7 @@ _LAYOUTS = {
         quaternion=(256, "6f"),
         sform=(280, "12f"),
         start=b"n+1\0",
+        end=352,
     ),
     540: _Layout(
         magic=(4, "4s"),
@@ -98,17 +100,19 @@ _LAYOUTS = {
         quaternion=(352, "6d"),
         sform=(400, "12d"),
         start=b"n+2\0",
+        end=544,
     ),
 }
 
 
 @dataclass(frozen=True)
 class _Header:
-    """The fields of a header that matter here, lengths in mm."""
+    """The fields of a header that matter here, lengths in mm; `start` of the voxels, which may be unsaid."""
 
     size: tuple[int, ...]
     datatype: int
     start: int
+    states_start: bool
     spacing: NDArray[np.float64]
     qform: NDArray[np.float64] | None
     sform: NDArray[np.float64] | None
@@ -133,14 +137,14 @@ def read_nifti(path: Path) -> Reading:
             raise
         except (struct.error, ValueError, OverflowError) as error:
             raise EOFError from error
-        stream.seek(max(header.start, 0))
+        stream.seek(header.start)
         floats = np.dtype(order + _FLOATS[header.datatype]) if header.datatype in _FLOATS else None
         if header.datatype in _VOXEL_BYTES:
             count_bytes(path, stream, math.prod(header.size) * _VOXEL_BYTES[header.datatype], floats)
     if len(header.size) < 3:
         return Reading()  # not 3D: the reader says so
     frame = _frame(path, header)
-    readable = frame.has_right_angles and layout is _LAYOUTS[348]
+    readable = frame.has_right_angles and layout is _LAYOUTS[348] and header.states_start
     return Reading(frame, substitute=None if readable else _plain(path, order, layout, header.start))
 
 
@@ -169,8 +173,13 @@ def _parse(path: Path, raw: bytes, order: str, layout: _Layout) -> _Header:
     qform = _qform(numbers, spacing, -1.0 if handedness < 0 else 1.0) if qform_code > 0 else None
     sform = np.array(field(layout.sform)).reshape(3, 4) if sform_code > 0 else None
     scaled = [None if form is None else form * millimetres for form in (qform, sform)]
+    start = int(field(layout.vox_offset)[0])
+    if start and start < layout.end:
+        raise InputError(
+            f"{path}: vox_offset is {start}, where the header ends at {layout.end}; save the image again."
+        )
     return _Header(
-        size, field(layout.datatype)[0], int(field(layout.vox_offset)[0]), spacing * millimetres, *scaled
+        size, field(layout.datatype)[0], start or layout.end, bool(start), spacing * millimetres, *scaled
     )
 
 

@@ -13,6 +13,7 @@ import gzip
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,16 @@ from LandmarkDetectionLib.data.geometry.sources import (
     check_spacings_agree,
     millimetres_of,
 )
-from LandmarkDetectionLib.data.geometry.stored import check_excess, count_bytes
-from LandmarkDetectionLib.data.image_files import files_of, text_header
+from LandmarkDetectionLib.data.geometry.stored import (
+    check_raw,
+    check_there,
+    count_bytes,
+    data_files,
+    read_header,
+)
 
-_ANATOMICAL = re.compile(r"(left|right)-(posterior|anterior)-superior(-time)?|(lps|ras|las)t?", re.IGNORECASE)
+_ANATOMICAL = re.compile(r"(left|right)-(posterior|anterior)-superior|lps|ras|las", re.IGNORECASE)
+_END = re.compile(rb"\r?\n\r?\n")
 _VOXEL_BYTES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
     **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
@@ -55,13 +62,10 @@ def read_nrrd(path: Path) -> Reading:
         InputError: if its statements contradict each other, or it states no orientation or voxel size.
         OSError, EOFError, zlib.error: if it is damaged or cut short.
     """
-    header = text_header(path)
-    if not header.startswith("NRRD"):
+    header = _read(path)
+    if header is None:
         return Reading()  # another format: the reader says so
-    fields = {
-        match[1].strip().lower(): match[2].strip()
-        for match in re.finditer(r"^([^#:\n]+):(?!=)[ \t]*(.*)$", header, re.MULTILINE)
-    }
+    fields = header.fields
     sizes = [int(word) for word in fields.get("sizes", "").split() if word.isdigit()]
     spacings = _numbers(fields.get("spacings", ""))
     check_spacing(path, spacings if len(spacings) == 3 else [step for step in spacings if step == step])
@@ -70,9 +74,52 @@ def read_nrrd(path: Path) -> Reading:
     check_spacing(path, steps.tolist())
     if len(spacings) == len(sizes) == len(steps) == 3:
         check_spacings_agree(path, sizes, ("spacings", spacings), ("space directions", steps))
-    _check_voxels(path, fields, sizes)
+    _check_voxels(path, header, sizes)
     units = re.findall(r'"([^"]*)"', fields.get("space units", "")) or fields.get("space units", "").split()
     return Reading(millimetres=millimetres_of(path, "space units", units))
+
+
+def voxel_files(path: Path) -> list[Path]:
+    """The files in which the voxels are: `path` itself, or those that it names."""
+    header = _read(path)
+    return header.files if header is not None else [path]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before the voxels.
+
+    Attributes:
+        fields: by their names in small letters.
+        length: in bytes.
+        files: in which the voxels are.
+    """
+
+    fields: dict[str, str]
+    length: int
+    files: list[Path]
+
+
+def _read(path: Path) -> _Header | None:
+    content = read_header(path, _END)
+    if not content.startswith(b"NRRD"):
+        return None
+    text = _decoded(content)
+    fields = {
+        match[1].strip().lower(): match[2].strip()
+        for match in re.finditer(r"^([^#:\n]+):(?!=)[ \t]*(.*)$", text, re.MULTILINE)
+    }
+    named = fields.get("data file", fields.get("datafile", ""))
+    after = re.search(r"^data ?file:.*$", text, re.MULTILINE | re.IGNORECASE)
+    listed = text[after.end() :] if after else ""
+    return _Header(fields, len(content), data_files(path, named, listed) if named else [path])
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _directions(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
@@ -89,34 +136,26 @@ def _directions(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
     return np.array([vector[:3] for vector in vectors])
 
 
-def _check_voxels(path: Path, fields: dict[str, str], sizes: list[int]) -> None:
-    """Count what is stored raw or packed; text is left to the reader."""
+def _check_voxels(path: Path, header: _Header, sizes: list[int]) -> None:
+    """Count what is stored raw or packed; text, and lines to be skipped, are left to the reader."""
+    fields, files = header.fields, header.files
+    check_there(path, files)
     voxel = _VOXEL_BYTES.get(fields.get("type", "").lower())
     encoding = fields.get("encoding", "").lower()
-    skips = any(fields.get(name, "0") != "0" for name in ("line skip", "lineskip", "byte skip", "byteskip"))
-    if voxel is None or skips or not sizes:
+    skip = fields.get("byte skip", fields.get("byteskip", "0"))
+    lines = fields.get("line skip", fields.get("lineskip", "0"))
+    if voxel is None or not sizes or lines != "0" or not skip.isdigit():
         return
-    files = files_of(path)
     expected = math.prod(sizes) * voxel
-    detached = len(files) > 1
+    start = header.length if files == [path] else 0
     if encoding == "raw":
-        parts = files[1:] if detached else files
-        there = sum(part.stat().st_size for part in parts) - (0 if detached else _header_bytes(path))
-        if there < expected:
-            raise EOFError
-        check_excess(path, expected, there)
-    elif encoding in _UNPACKED and len(files) <= 2:
-        with files[-1].open("rb") as stream:
-            stream.seek(0 if detached else _header_bytes(path))
+        check_raw(path, files, start + int(skip), expected)
+    elif encoding in _UNPACKED and len(files) == 1:
+        with files[0].open("rb") as stream:
+            stream.seek(start)
             with _UNPACKED[encoding](stream) as unpacked:
+                unpacked.read(int(skip))
                 count_bytes(path, unpacked, expected)
-
-
-def _header_bytes(path: Path) -> int:
-    with path.open("rb") as stream:
-        start = stream.read(1 << 16)
-    blank = re.search(rb"\r?\n\r?\n", start)
-    return blank.end() if blank else len(start)
 
 
 def _numbers(text: str) -> list[float]:

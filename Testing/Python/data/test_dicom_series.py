@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from LandmarkDetectionLib.data.dicom_series import series_in
+from LandmarkDetectionLib.data.digests import identify
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.image_files import files_of
 from LandmarkDetectionLib.data.volume import Volume, read_volume
@@ -323,3 +324,115 @@ def test_a_multi_frame_file_whose_frames_are_rescaled_each_by_itself(tmp_path: P
 
     path = write_multi_frame(tmp_path / "a" / "x.dcm", list(range(12)), change=rescale)
     assert "RescaleSlope and RescaleIntercept" in refusal(path.parent)
+
+
+@pytest.mark.parametrize("odd", [0, 1, 11])
+def test_one_frame_of_a_multi_frame_file_that_is_rescaled_by_itself(tmp_path: Path, odd: int) -> None:
+    def change(number: int, frame: Dataset) -> None:
+        values = Dataset()
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = (
+            4 if number == odd else 2,
+            -10,
+            "HU",
+        )
+        frame.PixelValueTransformationSequence = [values]
+
+    def leave_out(number: int, frame: Dataset) -> None:
+        if number == odd:
+            change(number, frame)
+
+    write_multi_frame(tmp_path / "ct" / "a", [*range(SIZE[2])], change=leave_out)
+    assert "differ in RescaleSlope" in refusal(tmp_path / "ct")
+
+
+def test_a_palette_is_colour(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(InputError, match="several values per voxel"):
+        read_volume(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(16, 1), (16, 0), (12, 0)])
+def test_values_that_are_to_be_shown_dark_on_bright_are_values(
+    tmp_path: Path, bits: int, signed: int
+) -> None:
+    write_series(
+        tmp_path / "a",
+        PhotometricInterpretation="MONOCHROME1",
+        PixelRepresentation=signed,
+        BitsStored=bits,
+        HighBit=bits - 1,
+    )
+    assert_right(read_volume(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("left", [0, 100, 140, 300, 500])
+@pytest.mark.parametrize("slices", [(11,), (5, 6)])
+def test_a_slice_of_which_little_is_left(tmp_path: Path, left: int, slices: tuple[int, ...]) -> None:
+    folder = write_series(tmp_path / "a")
+    for number in slices:
+        file = folder / f"slice{number:03d}"
+        file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(InputError, match=r"slice0\d\d: .*damaged"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns", "NumberOfFrames"])
+def test_a_count_that_is_none(tmp_path: Path, keyword: str) -> None:
+    folder = write_series(tmp_path / "a", change=lambda _, tags: tags.add_new(keyword, TYPES[keyword], EMPTY))
+    if keyword == "NumberOfFrames":
+        assert_right(read_volume(folder))
+    else:
+        with pytest.raises(InputError, match=f"{keyword} \\(0028,001[01]\\) is 'None', not a number from 1"):
+            read_volume(folder)
+
+
+TYPES, EMPTY = {"Rows": "US", "Columns": "US", "NumberOfFrames": "IS"}, None
+
+
+def test_slices_of_somewhat_other_pixels_in_micro_ct(tmp_path: Path) -> None:
+    fine = {"step": STRAIGHT * 0.003}
+
+    def change(number: int, tags: Dataset) -> None:
+        tags.PixelSpacing = [0.0052, 0.0052] if number == 4 else [0.0060, 0.0060]
+
+    write_series(tmp_path / "a", change=change, **fine)
+    assert "differ from the others in PixelSpacing" in refusal(tmp_path / "a")
+
+
+def test_slices_closer_than_a_micrometre(tmp_path: Path) -> None:
+    def change(number: int, tags: Dataset) -> None:
+        tags.ImagePositionPatient = [-3, 4, f"{5 + 0.0006 * number:.4f}"]
+        tags.PixelSpacing = [0.0006, 0.0006]
+
+    frame = read_volume(write_series(tmp_path / "a", change=change)).frame
+    np.testing.assert_allclose(frame.spacing, 0.0006, rtol=1e-6)
+
+
+def test_a_rounded_spacing_between_many_slices(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", step=np.array([0, 0, 0.599]), SpacingBetweenSlices=0.6)
+    assert_right(read_volume(tmp_path / "a"), np.array([0, 0, 0.599]))
+
+
+def test_a_coronal_reformat_that_kept_its_tilt(tmp_path: Path) -> None:
+    axes, step = (1.0, 0, 0, 0, 0, 1), np.array([0, -2.0, 0])
+    write_series(tmp_path / "a", axes=axes, step=step, GantryDetectorTilt=12)
+    assert_right(read_volume(tmp_path / "a"), step, axes)
+
+
+def test_slices_that_all_have_one_identifier(tmp_path: Path) -> None:
+    assert_right(read_volume(write_series(tmp_path / "a", SOPInstanceUID="1.2.3.4.5")))
+
+
+def test_a_copied_slice_stands_for_its_series_too(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "a")
+    shutil.copy(folder / "slice000", folder / "slice900")
+    for name in ("slice000", "slice900"):
+        assert_right(read_volume(folder / name))
+
+
+def test_results_in_a_dicom_folder_are_not_of_the_scan(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "a")
+    before = identify(folder)
+    for name in ("a.csv", "a.mrk.json", ".DS_Store"):
+        (folder / name).write_text("more")
+    assert identify(folder) == before and len(files_of(folder)) == SIZE[2]

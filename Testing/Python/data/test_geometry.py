@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.image_files import files_of
 from LandmarkDetectionLib.data.volume import read_volume
 
 SIZE = (7, 8, 9)
@@ -178,6 +179,23 @@ def test_a_nifti_header_of_a_smaller_image(tmp_path: Path, name: str) -> None:
     assert "the header is not of this image" in refusal(path)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("steps", [STEPS, SHEAR @ STEPS])
+def test_a_nifti_file_that_does_not_say_where_its_voxels_start(
+    tmp_path: Path, steps: NDArray[np.float64], version: int
+) -> None:
+    edges = np.linalg.norm(steps, axis=0)
+    path = write_nifti(tmp_path / "a.nii", sform=form(steps), pixdim=(1, *edges), version=version)
+    content = bytearray(path.read_bytes())
+    place, kind = (108, "<f") if version == 1 else (168, "<q")
+    struct.pack_into(kind, content, place, 0)
+    path.write_bytes(content)
+    np.testing.assert_allclose(bright_place(path), steps @ BRIGHT + ORIGIN, atol=1e-5)
+    struct.pack_into(kind, content, place, 348)
+    path.write_bytes(content)
+    assert "vox_offset is 348, where the header ends at" in refusal(path)
+
+
 # NRRD
 
 
@@ -280,7 +298,66 @@ def test_a_detached_nrrd_header_counts_the_voxels_of_the_other_file(tmp_path: Pa
     (tmp_path / "scan.raw").write_bytes(VOXELS.tobytes()[:-2])
     assert "cut short" in refusal(path)
     (tmp_path / "scan.raw").unlink()
-    assert "cut short" in refusal(path)
+    assert "to be in scan.raw, which is not there" in refusal(path)
+
+
+@pytest.mark.parametrize("header", [1, 38, 512])
+def test_a_raw_file_with_a_header_of_its_own_that_nobody_mentions(tmp_path: Path, header: int) -> None:
+    (tmp_path / "scan.raw").write_bytes(bytes(header) + VOXELS.tobytes())
+    lines = nrrd_geometry() + "\ndata file: scan.raw"
+    nrrd = write_nrrd(tmp_path / "scan.nhdr", lines, content=b"")
+    meta = write_meta(tmp_path / "scan.mhd", content=b"")
+    meta.write_text(meta.read_text().replace("LOCAL", "scan.raw"))
+    for path in (nrrd, meta):
+        assert f"{header} bytes more are there" in refusal(path)
+    write_nrrd(nrrd, f"{lines}\nbyte skip: {header}", content=b"")
+    meta.write_text(meta.read_text().replace("ElementData", f"HeaderSize = {header}\nElementData"))
+    for path in (nrrd, meta):
+        np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-6)
+    meta.write_text(meta.read_text().replace(f"HeaderSize = {header}", "HeaderSize = some"))
+    assert "HeaderSize is 'some', not a number of bytes" in refusal(meta)
+
+
+def test_zeros_that_fill_up_the_last_block_of_a_file(tmp_path: Path) -> None:
+    for path in (
+        write_nrrd(tmp_path / "a.nrrd", nrrd_geometry(), content=VOXELS.tobytes() + bytes(100)),
+        write_meta(tmp_path / "a.mha", content=VOXELS.tobytes() + bytes(1024)),
+        write_nifti(tmp_path / "a.nii", sform=form(), content=VOXELS.tobytes() + bytes(16)),
+    ):
+        np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-5)
+        path.write_bytes(path.read_bytes() + b"\1")
+        assert "the header is not of this image" in refusal(path)
+
+
+def test_a_long_header_with_much_of_its_own(tmp_path: Path) -> None:
+    more = "".join(f"\nSegment{number}_Name:=bone {number}" for number in range(10000))
+    for encoding, content in (("raw", VOXELS.tobytes()), ("gzip", gzip.compress(VOXELS.tobytes()))):
+        path = write_nrrd(tmp_path / "a.nrrd", nrrd_geometry() + more, content=content, encoding=encoding)
+        np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-6)
+    path = write_meta(tmp_path / "a.mha", *(f"Comment{number} = {'much ' * 20}" for number in range(2000)))
+    np.testing.assert_allclose(bright_place(path), PLACE)
+
+
+def test_voxels_in_another_file_whatever_the_suffix_of_the_header(tmp_path: Path) -> None:
+    (tmp_path / "scan.raw").write_bytes(VOXELS.tobytes())
+    nrrd = write_nrrd(tmp_path / "a.nrrd", nrrd_geometry() + "\ndata file: scan.raw", content=b"")
+    meta = write_meta(tmp_path / "a.mha", content=b"")
+    meta.write_text(meta.read_text().replace("ElementDataFile = LOCAL", "\nElementDataFile = scan.raw"))
+    for path in (nrrd, meta):
+        np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-6)
+        assert files_of(path) == [path, tmp_path / "scan.raw"]
+
+
+@pytest.mark.parametrize("order", [(0, 8, 1), (8, 0, -1)])
+def test_slices_in_files_that_are_counted_up_or_down(tmp_path: Path, order: tuple[int, int, int]) -> None:
+    first, last, step = order
+    numbers = range(first, last + step, step)
+    for number, plane in zip(numbers, VOXELS, strict=True):
+        (tmp_path / f"s{number:02d}.raw").write_bytes(plane.tobytes())
+    lines = f"{nrrd_geometry()}\ndata file: s%02d.raw {first} {last} {step} 2"
+    path = write_nrrd(tmp_path / "a.nhdr", lines, content=b"")
+    np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-6)
+    assert files_of(path) == [path, *(tmp_path / f"s{number:02d}.raw" for number in numbers)]
 
 
 # MetaImage
@@ -334,6 +411,45 @@ def test_letters_beside_another_matrix_in_a_meta_image(tmp_path: Path, letters: 
 def test_letters_that_fit_the_matrix_of_a_meta_image(tmp_path: Path, letters: str) -> None:
     path = write_meta(tmp_path / "scan.mha", AnatomicalOrientation=letters)
     np.testing.assert_allclose(bright_place(path), PLACE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"Offset": "10,5 20,5 30,5"}, "Offset is '10,5 20,5 30,5', not 3 numbers with points"),
+        ({"Offset": "a b c"}, "Offset is 'a b c'"),
+        ({"ElementSpacing": "0.5 0.75"}, "ElementSpacing is '0.5 0.75', not 3 numbers"),
+        ({"TransformMatrix": "1 0 0 0 1 0"}, "TransformMatrix is '1 0 0 0 1 0', not 9 numbers"),
+        ({"ElementSize": "1 1 1"}, "0.5 x 0.75 x 2 mm by ElementSpacing and 1 x 1 x 1 mm by ElementSize"),
+        (
+            {"elementspacing": "0.5 0.75 2", "ElementSpacing": "", "ElementSize": "1 1 1"},
+            "spelt ElementSpacing",
+        ),
+        ({"offset": "-3 4 5", "Offset": ""}, "offset, which readers pass over; it is spelt Offset"),
+        ({"TransformMatrix": ""}, "left and right are not known (it has no TransformMatrix)"),
+    ],
+)
+def test_statements_of_a_meta_image_that_readers_take_otherwise(
+    tmp_path: Path, fields: dict[str, str], words: str
+) -> None:
+    assert words in refusal(write_meta(tmp_path / "scan.mha", **fields))  # type: ignore[arg-type]
+
+
+def test_a_meta_image_with_colons_and_a_size_that_is_the_spacing(tmp_path: Path) -> None:
+    path = write_meta(tmp_path / "scan.mha", "Offset : -3.0 4 5", Offset="", ElementSize="0.5 0.75 2.0")
+    np.testing.assert_allclose(bright_place(path), PLACE)
+
+
+def test_spacing_twice_in_a_meta_image(tmp_path: Path) -> None:
+    path = write_meta(tmp_path / "a.mha", "ElementSpacing = 1 1 1")
+    assert "ElementSpacing twice, 0.5 0.75 2 and 1 1 1" in refusal(path)
+
+
+def test_complex_voxels(tmp_path: Path) -> None:
+    image = sitk.Image([4, 4, 4], sitk.sitkComplexFloat32)
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / "a.nii"))
+    assert "several values per voxel (colour, or complex?)" in refusal(tmp_path / "a.nii")
 
 
 def test_two_places_in_one_meta_image(tmp_path: Path) -> None:

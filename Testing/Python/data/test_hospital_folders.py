@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,56 @@ def test_what_is_there_is_listed(hospital: Path) -> None:
     hidden = str(series_facts(hospital, anonymous=True))
     assert not any(word in hidden for word in ("P1", "Doe", "Roe", "2026"))
     assert "Head bone 1.0" in hidden
+
+
+def test_a_patient_with_nothing_but_a_derived_series_is_not_forgotten(hospital: Path) -> None:
+    roe = {**tags(8, "Head lossy", "DERIVED"), "PatientID": "P3"}
+    write_series(hospital / "Poe" / "8", uid="3.8", **roe)
+    names = [scan.name for scan in scans_in(hospital, series="bone")]
+    assert names == ["Doe_head_2", "Roe_7"]
+    with pytest.raises(InputError, match="several DICOM series of one patient"):
+        scans_in(hospital)
+    shutil.rmtree(hospital / "Doe" / "head" / "3")
+    assert [scan.name for scan in scans_in(hospital)] == ["Doe_head_2", "Poe_8", "Roe_7"]
+
+
+def test_each_study_of_a_patient_has_its_scan(hospital: Path) -> None:
+    later = {**tags(2, "Head bone 1.0", "PRIMARY"), "StudyInstanceUID": "1.2.4"}
+    write_series(hospital / "Doe" / "later", uid="1.9", **later)
+    shutil.rmtree(hospital / "Doe" / "head" / "3")
+    assert [scan.name for scan in scans_in(hospital)] == ["Doe_head_2", "Doe_later", "Roe_7"]
+
+
+def test_a_series_in_two_folders_says_so_and_a_copy_of_one_does_not(hospital: Path) -> None:
+    shutil.copytree(hospital / "Roe" / "7", hospital / "Roe" / "copy")
+    assert all(read_volume(scan.path) for scan in scans_in(hospital / "Roe", each=True))
+    for number in range(6):
+        (hospital / "Roe" / "7" / f"slice{number:03d}").unlink()
+        (hospital / "Roe" / "copy" / f"slice{number + 6:03d}").unlink()
+    facts = series_facts(hospital / "Roe")
+    assert len(facts) == 2
+    assert all(
+        "a part of the DICOM series 7, other parts of which lie in other folders" in row["problem"]
+        for row in facts
+    )
+
+
+def test_folders_behind_links_are_searched_once(hospital: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    for name in ("Doe", "Roe"):
+        (tmp_path / "linked" / name).symlink_to(hospital / name)
+    (hospital / "Doe" / "loop").symlink_to(hospital)
+    names = [scan.name for scan in scans_in(tmp_path / "linked", each=True)]
+    assert len(names) == 4 and len(set(names)) == 4
+
+
+def test_two_series_whose_slices_have_the_same_identifiers(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_series(
+            tmp_path,
+            uid=f"1.{number}",
+            prefix=f"series{number}_",
+            change=lambda slice_, tags: setattr(tags, "SOPInstanceUID", f"1.2.{slice_}"),
+            **tags(number, "head", "PRIMARY"),
+        )
+    assert [row["files"] for row in series_facts(tmp_path)] == ["12", "12"]
