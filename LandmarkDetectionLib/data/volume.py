@@ -111,6 +111,7 @@ def write_volume(volume: Volume, path: Path) -> None:
         raise InputError(f"{path}: NIfTI cannot hold axes that are not at right angles; write .nrrd or .mha.")
     with replacing(path) as temporary:
         sitk.WriteImage(_to_image(volume), str(temporary), useCompression=True)
+        _check_written(temporary, path)
 
 
 def resample(
@@ -172,6 +173,27 @@ def _read_dicom(path: Path) -> Volume:
     slices, frame = series_of(path).volume()
     with _no_itk_warnings():
         return Volume(read_voxels(slices), frame)
+
+
+def _check_written(file: Path, path: Path) -> None:
+    """Read what was written as far as to count its bytes: ITK says nothing of a full disk.
+
+    Raises:
+        InputError: if it is not whole.
+    """
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        with _no_itk_warnings():
+            reader.ReadImageInformation()
+        read_geometry(file)
+    except (RuntimeError, InputError) as error:
+        raise InputError(
+            f"Cannot write {path} (what is there is not whole; is the disk full?): make room, or choose "
+            "another folder."
+        ) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,10 +165,27 @@ def test_a_colour_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_voxels_that_are_no_number(tmp_path: Path, value: float) -> None:
-    volume = made_volume(dtype="float32")
-    volume.voxels[3, 3, 3] = value
-    write_volume(volume, tmp_path / "scan.nii.gz")
+    image = sitk.GetImageFromArray(np.zeros((7, 8, 9), np.float32))
+    image[3, 3, 3] = float(value)
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
     assert "NaN" in refusal(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
+def test_a_full_disk_is_noticed(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ITK says nothing of one: a part of the file is there, or nothing."""
+    write = sitk.WriteImage
+
+    def cut(image: sitk.Image, name: str, **options: Any) -> None:
+        write(image, name, **options)
+        content = Path(name).read_bytes()
+        Path(name).write_bytes(content[: int(part * len(content))])
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    for part in (0, 0.5, 0.99):  # noqa: B007 as `cut` sees it
+        with pytest.raises(InputError, match=r"Cannot write .*scan.* \(what is there is not whole"):
+            write_volume(made_volume(), tmp_path / f"scan{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("spacing", [0.0, -2.0, np.nan])
