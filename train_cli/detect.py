@@ -139,8 +139,8 @@ def run(
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
     code = detect_all(detector, inputs, outcomes, results, console, pictures)
-    order = [_key(given.case, results) for given in inputs]
-    outcomes.sort(key=lambda outcome: order.index((outcome.case, outcome.image_path)))
+    order = {_key(given.case, results): place for place, given in enumerate(inputs)}
+    outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
     problems = summary_problems(results, outcomes) if outcomes else []
     for sentence in problems:
         console.warn(sentence)

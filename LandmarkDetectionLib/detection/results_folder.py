@@ -76,15 +76,15 @@ class _Record:
 def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> list[Input]:
     """The inputs, with a problem for each whose files another one, or the summary, would overwrite.
 
-    Names that differ only in upper and lower case are one name on many disks. A scan that is given twice is
-    one input.
+    Names that differ only in upper and lower case are one name on many disks. A scan that is given twice,
+    however its path is written, is one input.
     """
     suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
     taken = {
         folded_name(name): f"the {name} of all cases; rename the case" for name in (SUMMARY_NAME, RECORD_NAME)
     }
     kept = []
-    for item in dict.fromkeys(inputs):
+    for item in _one_each(inputs):
         case = item.case
         names = [f"{case.name}{suffix}" for suffix in suffixes]
         clash = next((name for name in names if folded_name(name) in taken), None)
@@ -331,6 +331,14 @@ class ResultsFolder:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / RECORD_NAME, text + "\n")
         self._record = record
+
+
+def _one_each(inputs: Iterable[Input]) -> Iterable[Input]:
+    """The inputs without those that are there already under another spelling of their path."""
+    kept: dict[object, Input] = {}
+    for item in inputs:
+        kept.setdefault(item if item.problem else (item.case.name, item.case.image_path.resolve()), item)
+    return kept.values()
 
 
 def _entry_from(content: dict[str, Any]) -> _Entry:

@@ -251,6 +251,12 @@ def test_a_case_whose_files_would_be_anothers_is_refused_and_the_others_go_on(
     assert all("would overwrite" in item.problem for item in checked if item.problem)
 
 
-def test_a_scan_that_is_given_twice_is_one(tmp_path: Path) -> None:
-    (only,) = refuse_shared_names([Input(Case("head", tmp_path / "head.nii.gz"))] * 2)
-    assert only.problem == ""
+def test_a_scan_that_is_given_twice_is_one_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scan(tmp_path / "scans", "head").image_path
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    monkeypatch.chdir(tmp_path)
+    given = [Path("scans/head.nii.gz"), path, Path("link/head.nii.gz"), Path("link/../scans/head.nii.gz")]
+    (only,) = refuse_shared_names([Input(Case("head", spelling)) for spelling in (*given, path)])
+    assert only.problem == "" and only.case.image_path == given[0]
