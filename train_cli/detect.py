@@ -195,7 +195,7 @@ def detect_case(
     detector: Detector, given: Input, results: ResultsFolder, what: str, console: Console, pictures: bool
 ) -> CaseOutcome:
     """Detect in one case and write its files; a wrong input is reported, not raised."""
-    from LandmarkDetectionLib.data.digests import identify
+    from LandmarkDetectionLib.data.digests import unchanged
     from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.detection.doubts import doubts
     from LandmarkDetectionLib.detection.results import CaseDetections
@@ -205,7 +205,7 @@ def detect_case(
         if given.problem:
             raise InputError(given.problem)
         results.check(case)
-        with console.progress(what) as advance:
+        with console.progress(what) as advance, unchanged(case.image_path) as scan:
             volume = read_volume(case.image_path)
             detections = detector.detect(
                 volume, progress=lambda stage, fraction: advance(round(100 * fraction), 100, stage)
@@ -214,7 +214,7 @@ def detect_case(
         return results.keep(
             case,
             result,
-            identify(case.image_path),
+            scan,
             seconds=round(time.perf_counter() - start, 3),
             warnings=doubts(detections, detector.bundle, volume.frame.spacing),
             draw=(lambda path: _draw(volume, result, path)) if pictures else None,

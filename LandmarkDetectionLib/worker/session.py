@@ -7,10 +7,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
+from LandmarkDetectionLib.data.digests import NO_SCAN, unchanged
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.detector import Detector, load_detector
@@ -64,11 +66,8 @@ class Session:
 
     def detect(self, request: Detect) -> None:
         """Detect and say how it ended: with a `Result` or a `Failure`, never with an exception."""
-        start = time.perf_counter()
         try:
-            detections, warnings, device = self._detect(request)
-            seconds = time.perf_counter() - start
-            event: Event = Result(request.number, detections, seconds, str(device), warnings)
+            event: Event = self._detect(request)
         except _FailedError as error:
             event = Failure(request.number, error.kind, str(error))
         except Exception as error:  # the border of the process: the panel shows it, the worker lives on
@@ -80,18 +79,27 @@ class Session:
             )
         self._say(event)
 
-    def _detect(self, request: Detect) -> tuple[tuple[Detection, ...], tuple[str, ...], torch.device]:
-        """What is in the scan, what a person should know of it, and where it was computed in the end."""
+    def _detect(self, request: Detect) -> Result:
+        start = time.perf_counter()
         self._stop_if_cancelled(request.number)
         device = _device_of(request)
-        volume = _volume_of(request)
+        try:
+            with unchanged(request.scan) if isinstance(request.scan, Path) else nullcontext(NO_SCAN) as scan:
+                volume = _volume_of(request)
+                detections, warnings, device = self._detect_in(volume, request, device)
+        except InputError as error:
+            raise _FailedError("volume", str(error)) from error
+        return Result(request.number, detections, time.perf_counter() - start, str(device), warnings, scan)
+
+    def _detect_in(
+        self, volume: Volume, request: Detect, device: torch.device
+    ) -> tuple[tuple[Detection, ...], tuple[str, ...], torch.device]:
+        """What is in the scan, what a person should know of it, and where it was computed in the end."""
         detector = self._detector(request, device)
         while True:
             try:
                 detections = detector.detect(volume, progress=self._reporter(request.number))
                 return detections, doubts(detections, detector.bundle, volume.frame.spacing), device
-            except InputError as error:
-                raise _FailedError("volume", str(error)) from error
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -157,8 +165,6 @@ def _device_of(request: Detect) -> torch.device:
 def _volume_of(request: Detect) -> Volume:
     try:
         return request.scan.open() if isinstance(request.scan, SharedVolume) else read_volume(request.scan)
-    except InputError as error:
-        raise _FailedError("volume", str(error)) from error
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             raise _FailedError("out of memory", _TOO_LITTLE_MEMORY) from error

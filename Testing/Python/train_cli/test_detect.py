@@ -20,7 +20,9 @@ import pytest
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume, write_volume
+from LandmarkDetectionLib.detection.detector import DenseDetector
 from LandmarkDetectionLib.detection.inputs import anonymous_reason
+from LandmarkDetectionLib.detection.results import Detection
 from Testing.dicom_files import write_series
 
 if TYPE_CHECKING:
@@ -175,6 +177,40 @@ def test_two_inputs_with_a_scan_of_one_name_do_not_share_its_files(
     failed = [case for case in finished.json["cases"] if case["error"]]
     assert [case["name"] for case in failed] == ["B"] and "'b'" in failed[0]["error"]
     assert len(finished.json["cases"]) == 5 and (tmp_path / "out/d.csv").is_file()
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_scan_that_is_replaced_or_removed_while_it_is_detected_fails_and_the_others_go_on(
+    run: Run,
+    scans: Path,
+    command: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    removed: bool,
+) -> None:
+    detect = DenseDetector.detect
+    path = scans / "b.nii.gz"
+
+    def meanwhile(self: DenseDetector, volume: Volume, **rest: Any) -> tuple[Detection, ...]:
+        if (tmp_path / "out/a.csv").is_file() and not (tmp_path / "out/c.csv").is_file():
+            path.unlink(missing_ok=True)
+            if not removed:
+                write_scan(path, 99)
+        return detect(self, volume, **rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DenseDetector, "detect", meanwhile)
+        finished = run("detect", scans, *command, "--json")
+    assert finished.code == 2
+    errors = {case["name"]: case["error"] for case in finished.json["cases"]}
+    assert errors == {
+        "a": None,
+        "b": f"{path}: the scan was changed or removed while it was in use; detect in it again.",
+        "c": None,
+    }
+    assert not (tmp_path / "out/b.csv").exists() and (tmp_path / "out/c.csv").is_file()
+    if not removed:
+        assert "2 of 3 were done before" in run("detect", scans, *command).out
 
 
 def test_pictures_are_drawn_beside_the_results(
