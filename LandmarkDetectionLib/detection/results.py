@@ -123,6 +123,7 @@ class CaseOutcome:
         files: what was written.
         seconds: that the detection took; NaN where it was none.
         done_before: whether an earlier run found the result.
+        fault: whether it failed for a fault of the program.
     """
 
     case: str
@@ -133,6 +134,7 @@ class CaseOutcome:
     files: tuple[Path, ...] = ()
     seconds: float = math.nan
     done_before: bool = False
+    fault: bool = False
 
 
 def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:

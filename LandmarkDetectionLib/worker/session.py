@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 import traceback
@@ -18,7 +17,7 @@ from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.detector import Detector, load_detector
 from LandmarkDetectionLib.detection.devices import is_out_of_memory, resolve_device
 from LandmarkDetectionLib.detection.doubts import doubts
-from LandmarkDetectionLib.detection.results import Detection
+from LandmarkDetectionLib.detection.memory import TOO_LITTLE_MEMORY, detect_within_memory
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE
 from LandmarkDetectionLib.worker.protocol import (
     Detect,
@@ -33,9 +32,6 @@ from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
 Say = Callable[[Event], None]
 _CPU = torch.device("cpu")
-_TOO_LITTLE_MEMORY = (
-    "This machine has too little memory for the scan: close other programs, or crop the scan to the anatomy."
-)
 
 
 class _FailedError(Exception):
@@ -71,12 +67,7 @@ class Session:
         except _FailedError as error:
             event = Failure(request.number, error.kind, str(error))
         except Exception as error:  # the border of the process: the panel shows it, the worker lives on
-            event = Failure(
-                request.number,
-                "fault",
-                f"The detection failed ({error}): please report it with the details in the log.",
-                traceback.format_exc(),
-            )
+            event = _failure(request, error)
         self._say(event)
 
     def _detect(self, request: Detect) -> Result:
@@ -86,39 +77,18 @@ class Session:
         try:
             with unchanged(request.scan) if isinstance(request.scan, Path) else nullcontext(NO_SCAN) as scan:
                 volume = _volume_of(request)
-                detections, warnings, device = self._detect_in(volume, request, device)
+                detector = self._detector(request, device)
+                detections, device = detect_within_memory(
+                    detector,
+                    volume,
+                    on_cpu=lambda: self._detector(request, _CPU),
+                    notice=lambda text: self._say(Notice(request.number, text)),
+                    progress=self._reporter(request.number),
+                )
         except InputError as error:
             raise _FailedError("volume", str(error)) from error
+        warnings = doubts(detections, detector.bundle, volume.frame.spacing)
         return Result(request.number, detections, time.perf_counter() - start, str(device), warnings, scan)
-
-    def _detect_in(
-        self, volume: Volume, request: Detect, device: torch.device
-    ) -> tuple[tuple[Detection, ...], tuple[str, ...], torch.device]:
-        """What is in the scan, what a person should know of it, and where it was computed in the end."""
-        detector = self._detector(request, device)
-        while True:
-            try:
-                detections = detector.detect(volume, progress=self._reporter(request.number))
-                return detections, doubts(detections, detector.bundle, volume.frame.spacing), device
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                detector, device = self._with_less_memory(request, detector, device)
-
-    def _with_less_memory(
-        self, request: Detect, detector: Detector, device: torch.device
-    ) -> tuple[Detector, torch.device]:
-        """A detector to try next when memory has run out: in smaller pieces, then on the CPU."""
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        smaller = detector.in_smaller_pieces()
-        if smaller is not None:
-            self._say(Notice(request.number, f"Not enough memory on {device}: trying in smaller pieces."))
-            return smaller, device
-        if device.type != "cpu":
-            self._say(Notice(request.number, f"Not enough memory on {device}: going on with the slower CPU."))
-            return self._detector(request, _CPU), _CPU
-        raise _FailedError("out of memory", _TOO_LITTLE_MEMORY)
 
     def _detector(self, request: Detect, device: torch.device) -> Detector:
         """The detector of a model, loaded if it is not the one that is kept, or has changed since."""
@@ -155,6 +125,19 @@ class Session:
             raise _FailedError("cancelled", "The detection was cancelled.")
 
 
+def _failure(request: Detect, error: Exception) -> Failure:
+    """The end of a detection in which something went wrong that nobody has foreseen, or memory ran out."""
+    if is_out_of_memory(error):
+        text = TOO_LITTLE_MEMORY[0].upper() + TOO_LITTLE_MEMORY[1:]
+        return Failure(request.number, "out of memory", text)
+    return Failure(
+        request.number,
+        "fault",
+        f"The detection failed ({error}): please report it with the details in the log.",
+        "".join(traceback.format_exception(error)),
+    )
+
+
 def _device_of(request: Detect) -> torch.device:
     try:
         return resolve_device(request.device)
@@ -166,8 +149,8 @@ def _volume_of(request: Detect) -> Volume:
     try:
         return request.scan.open() if isinstance(request.scan, SharedVolume) else read_volume(request.scan)
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            raise _FailedError("out of memory", _TOO_LITTLE_MEMORY) from error
+        if is_out_of_memory(error):
+            raise
         raise _FailedError(
             "volume", f"The scan cannot be read ({error}): make room on the disk and detect again."
         ) from error

@@ -213,6 +213,54 @@ def test_a_scan_that_is_replaced_or_removed_while_it_is_detected_fails_and_the_o
         assert "2 of 3 were done before" in run("detect", scans, *command).out
 
 
+def failing(error: Exception) -> Any:
+    """The detection of a detector that fails in the second scan that it sees."""
+    detect, seen = DenseDetector.detect, []
+
+    def failing_once(self: DenseDetector, volume: Volume, **rest: Any) -> tuple[Detection, ...]:
+        if volume.voxels[0, 0, 0] not in seen:
+            seen.append(volume.voxels[0, 0, 0])
+        if len(seen) == 2:
+            raise error
+        return detect(self, volume, **rest)
+
+    return failing_once
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_a_scan_that_needs_more_memory_than_there_is_fails_and_the_others_go_on(
+    run: Run, scans: Path, command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(DenseDetector, "detect", failing(error))
+    finished = run("detect", scans, *command, "--json")
+    assert finished.code == 2 and "Traceback" not in finished.err
+    errors = [case["error"] for case in finished.json["cases"]]
+    assert errors[0] is errors[2] is None
+    assert errors[1].startswith(f"{scans / 'b.nii.gz'}: this machine has too little memory for the scan; ")
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_a_fault_of_ours_in_one_scan_is_shown_and_the_others_go_on(
+    run: Run,
+    scans: Path,
+    command: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    anonymous: bool,
+) -> None:
+    monkeypatch.setattr(DenseDetector, "detect", failing(ValueError(f"never seen in {scans}")))
+    flags = ["--anonymous"] if anonymous else []
+    finished = run("detect", scans, *command, "--json", *flags)
+    assert finished.code == finished.json["exit_code"] == 1
+    assert "failing_once" in finished.err and "ValueError" in finished.err
+    assert (str(scans) in finished.err) != anonymous
+    errors = [case["error"] for case in finished.json["cases"]]
+    assert errors[0] is errors[2] is None and "by a fault of train_cli, not of your data" in errors[1].lower()
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert summary["error"].notna().tolist() == [True, False, False]
+    assert "2 of 3 were done before" in run("detect", scans, *command, *flags).out
+
+
 def test_pictures_are_drawn_beside_the_results(
     run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
 ) -> None:
