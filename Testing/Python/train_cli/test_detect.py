@@ -407,9 +407,10 @@ def test_anonymous_results_say_neither_who_nor_where_nor_when(
     assert len(cases) == 2 and all(re.fullmatch("scan-[0-9a-f]{12}", name) for name in cases)
     assert all(case["image"] is None for case in cases.values())
     (failed,) = (case for case in cases.values() if case["error"])
-    written = {path.name: path.read_bytes().lower() for path in (tmp_path / "out").iterdir()}
-    assert len(written) == 5, "three files of a case, the summary and the record"
-    for text in (*written.values(), finished.err.encode().lower(), finished.out.encode().lower()):
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) == 7, "three files of a case, the summary, and records of case, failure and summary"
+    contents = [str(path.relative_to(tmp_path)).encode() + path.read_bytes().lower() for path in written]
+    for text in (*contents, finished.err.encode().lower(), finished.out.encode().lower()):
         for secret in (b"huber", b"resi", b"alois", b"4711", b"2025", b"wards"):
             assert secret not in text
     again = run("detect", hospital, *command, "--each", "--anonymous", "--pictures")
