@@ -27,6 +27,8 @@ FAULT, FAILED, NOTHING_FOUND, STOPPED = 1, 2, 3, 130
 _OUR_FAULT = (
     "the detection failed by a fault of train_cli, not of your data; please report it with the lines above."
 )
+_BETWEEN_SUMMARIES, _SUMMARY_SHARE = 2.0, 20
+"""A killed process leaves a summary no older than so many seconds, or so many times what writing it takes."""
 _NAMED = 8
 """So many cases are named in one warning."""
 EXAMPLES = """
@@ -96,9 +98,9 @@ def run(
 ) -> None:
     """Find the landmarks of a model in one scan or many.
 
-    Writes CASE.mrk.json, which Slicer opens, CASE.csv, and summary.csv over
-    all cases in DIR, the one to look at first on top. Coordinates are LPS
-    millimetres in the world of the scan.
+    Writes CASE.mrk.json, which Slicer opens, CASE.csv, and along the way
+    summary.csv over all cases in DIR, the one to look at first on top.
+    Coordinates are LPS millimetres in the world of the scan.
 
     The same command goes on where an earlier one stopped: a scan whose results
     of this model are there is not done again. A result that you have corrected
@@ -191,10 +193,16 @@ def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> 
     """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
     there = {(outcome.case, outcome.image_path) for outcome in outcomes}
     missing = [given for given in inputs if _key(given.case, work.results) not in there]
+    due = 0.0
     try:
         for number, given in enumerate(missing, start=1):
             what = f"{given.case.name} ({number} of {len(missing)})"
             outcomes.append(detect_case(work, given, what))
+            start = time.monotonic()
+            if start >= due:  # what it says is wrong is said at the end
+                summary_problems(work.results, outcomes)
+                end = time.monotonic()
+                due = end + max(_BETWEEN_SUMMARIES, _SUMMARY_SHARE * (end - start))
     except KeyboardInterrupt:
         return STOPPED
     return 0

@@ -1,6 +1,6 @@
 """Which files of a folder the program has written itself.
 
-A digest of each is the name of an empty file among the records, below the name of the file. To remember one
+A digest of each is the name of an empty file among the records, in a folder for each name. To remember one
 takes no lock, on a network drive neither, and a killed process loses none.
 """
 
@@ -11,10 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from LandmarkDetectionLib.data.digests import file_digest
+from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, replacing, unwritable
 
 _OVERLAP = 600.0
 """Seconds; for so long another process may still be about to write what it has remembered."""
+
+
+def not_own(path: Path, command: str, *, known: bool) -> InputError:
+    """The error for a file that a command would replace and that is not as the program wrote it.
+
+    Args:
+        path: the file.
+        command: that has a flag --overwrite.
+        known: whether the program wrote one of this name.
+    """
+    how = "was changed since this program wrote it" if known else "was not written by this program"
+    return InputError(
+        f"{path}: it {how}, so it is kept; choose another output folder, move the file away, or replace "
+        f"it with {command} --overwrite."
+    )
 
 
 class WrittenFiles:
@@ -29,11 +45,11 @@ class WrittenFiles:
 
     def knows_of(self, path: Path) -> bool:
         """Whether the program has ever written a file of this name."""
-        return (self._records / path.name).is_dir()
+        return self._digests_of(path).is_dir()
 
     def may_replace(self, path: Path) -> bool:
         """Whether a file is as the program wrote it, or there is none."""
-        return not path.is_file() or (self._records / path.name / file_digest(path)).is_file()
+        return not path.is_file() or (self._digests_of(path) / file_digest(path)).is_file()
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
@@ -44,17 +60,19 @@ class WrittenFiles:
         """
         with replacing(path) as temporary:
             yield temporary
-            newest = self._remember(path.name, file_digest(temporary))
+            newest = self._digests_of(path) / file_digest(temporary)
+            self._remember(newest)
         self._forget_before(newest)
 
-    def _remember(self, name: str, digest: str) -> Path:
-        folder = self._records / name
-        make_folder(folder)
+    def _digests_of(self, path: Path) -> Path:
+        return self._records / f"{path.name}.written"
+
+    def _remember(self, digest: Path) -> None:
+        make_folder(digest.parent)
         try:
-            (folder / digest).touch()
+            digest.touch()
         except OSError as error:
-            raise unwritable(folder, error) from error
-        return folder / digest
+            raise unwritable(digest.parent, error) from error
 
     def _forget_before(self, newest: Path) -> None:
         """Forget what the file was earlier, as far as no other process can be about to write it."""

@@ -16,7 +16,7 @@ from LandmarkDetectionLib.data.cases import Case, natural_key
 from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import UNFINISHED, folded_name, make_folder, unwritable, write_text
-from LandmarkDetectionLib.data.written import WrittenFiles
+from LandmarkDetectionLib.data.written import WrittenFiles, not_own
 from LandmarkDetectionLib.detection.inputs import Input, anonymous_reason
 from LandmarkDetectionLib.detection.records import RECORDS_NAME, Entry, Records, scan_of
 from LandmarkDetectionLib.detection.results import (
@@ -272,13 +272,8 @@ class ResultsFolder:
             raise InputError(
                 f"{path}: the same run reads this file, so it is not replaced; choose another output folder."
             )
-        if self._overwrite or own:
-            return
-        how = "was changed since this program wrote it" if known else "was not written by this program"
-        raise InputError(
-            f"{path}: it {how}, so it is kept; choose another output folder, move the file away, or replace "
-            "it with detect --overwrite."
-        )
+        if not (self._overwrite or own):
+            raise not_own(path, "detect", known=known)
 
     def _remove(self, path: Path, known: Collection[str]) -> None:
         """Remove a file of an earlier result, such as its picture, if it is the program's own."""

@@ -289,7 +289,7 @@ def test_two_processes_that_detect_into_one_folder_lose_nothing(a_model: Path, t
 def test_what_the_summary_was_earlier_is_forgotten_in_the_end(a_model: Path, a_case: Case) -> None:
     keep(opened(a_model), a_case)
     opened(a_model).summarise([])
-    known = a_model.parent / "out/detection-records/summary.csv"
+    known = a_model.parent / "out/detection-records/summary.csv.written"
     (before,) = known.iterdir()
     os.utime(before, (0, 0))
     opened(a_model).summarise([CaseOutcome("bad", a_case.image_path, None, "It is empty.")])

