@@ -104,7 +104,8 @@ def run(
 
     The same command goes on where an earlier one stopped: a scan whose results
     of this model are there is not done again. A result that you have corrected
-    is kept.
+    is kept, and given as you have corrected it; summary.csv goes on to say what
+    was detected.
 
     Exit codes: 0 done; 2 a scan could not be used or a result was kept, and a
     sentence says why, the others are done; 3 not one landmark was found in any
@@ -145,6 +146,9 @@ def run(
     outcomes = [] if again else done_before(inputs, results)
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
+    by_hand = sum(outcome.corrected for outcome in outcomes)
+    if by_hand:
+        console.say(f"{by_hand} of them were corrected since and are given as corrected.")
     code = detect_all(Work(detector, model, results, console, pictures), inputs, outcomes)
     order = {_key(given.case, results): place for place, given in enumerate(inputs)}
     outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
@@ -318,6 +322,7 @@ def _about_case(outcome: CaseOutcome, bundle: Bundle) -> dict[str, object]:
         "name": outcome.case,
         "image": outcome.image_path,
         "done_before": outcome.done_before,
+        "corrected": outcome.corrected,
         "counts": {status: sum(item.status == status for item in detections) for status in STATUSES},
         "lowest_confidence": judged.lowest_confidence if judged else None,
         "misfit_mm": judged.misfit_mm if judged else None,
@@ -357,5 +362,6 @@ def _show(outcomes: list[CaseOutcome], console: Console) -> None:
         statuses = [item.status for item in outcome.result.detections] if outcome.result else []
         counts = [statuses.count(status) for status in ("found", "uncertain", "absent")]
         note = "failed" if outcome.error else "done before" if outcome.done_before else ""
+        note = "corrected" if outcome.corrected else note
         rows.append((outcome.case, *counts, note))
     console.table(("case", "found", "uncertain", "absent", ""), rows)

@@ -16,6 +16,7 @@ from LandmarkDetectionLib.data.cases import Case, natural_key
 from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import UNFINISHED, folded_name, make_folder, unwritable, write_text
+from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.written import WrittenFiles, not_own
 from LandmarkDetectionLib.detection.inputs import Input, anonymous_reason
 from LandmarkDetectionLib.detection.records import RECORDS_NAME, Entry, Records, scan_of
@@ -23,6 +24,7 @@ from LandmarkDetectionLib.detection.results import (
     CaseDetections,
     CaseOutcome,
     case_path,
+    corrected,
     read_case,
     summary_row,
     summary_text,
@@ -106,7 +108,9 @@ class ResultsFolder:
     def done(self, case: Case) -> CaseOutcome | None:
         """The result that there is of this scan and this model; None where it is still to be found.
 
-        A result that a person has corrected is taken as it is.
+        A result that a person has corrected is taken as it is: the positions of `CASE.mrk.json`, if that was
+        changed, count before those of `CASE.csv`. One whose changed files cannot be read is none, and `check`
+        says that it is kept.
         """
         try:
             entry = self._records.entry(case.name)
@@ -120,7 +124,12 @@ class ResultsFolder:
         try:
             if not is_same_scan(case.image_path, entry.scan):
                 return None
-            result = read_case(self.folder, case.name)
+            detected = read_case(self.folder, case.name)
+            markups, table = files[0], files[1]
+            result = detected
+            if file_digest(markups) not in entry.files[markups.name]:
+                result = corrected(detected, read_landmarks(markups))
+            changed = file_digest(table) not in entry.files[table.name]
         except (OSError, InputError):
             return None
         return CaseOutcome(
@@ -131,6 +140,7 @@ class ResultsFolder:
             files=tuple(files),
             seconds=entry.seconds,
             done_before=True,
+            corrected=changed or result.detections != detected.detections,
         )
 
     def check(self, case: Case) -> None:

@@ -107,14 +107,31 @@ def test_a_corrected_result_is_done_and_is_never_replaced_without_overwrite(
 ) -> None:
     keep(opened(a_model), a_case)
     corrected = a_model.parent / "out" / "head.mrk.json"
-    corrected.write_text("corrected")
-    assert opened(a_model).done(a_case) is not None
+    content = corrected.read_text().replace("10.0", "11.0")
+    corrected.write_text(content)
+    done = opened(a_model).done(a_case)
+    assert done is not None and done.result is not None and done.corrected
+    np.testing.assert_allclose([item.position for item in done.result.detections], np.eye(3) * 11)
     with pytest.raises(InputError, match="was changed since this program wrote it, so it is kept"):
         keep(opened(a_model), a_case)
-    assert corrected.read_text() == "corrected"
+    assert corrected.read_text() == content
+    corrected.write_text("damaged")
+    assert opened(a_model).done(a_case) is None
     keep(opened(a_model, overwrite=True), a_case)
-    assert corrected.read_text() != "corrected"
+    assert corrected.read_text() not in (content, "damaged")
     keep(opened(a_model), a_case)
+
+
+def test_a_corrected_table_is_given_as_corrected_and_changed_markups_count_before_it(
+    a_model: Path, a_case: Case
+) -> None:
+    keep(opened(a_model), a_case)
+    for name, edge in (("head.csv", 12), ("head.mrk.json", 13)):
+        path = a_model.parent / "out" / name
+        path.write_text(path.read_text().replace("10.0", f"{edge}.0"))
+        done = opened(a_model).done(a_case)
+        assert done is not None and done.result is not None and done.corrected
+        np.testing.assert_allclose([item.position for item in done.result.detections], np.eye(3) * edge)
 
 
 @pytest.mark.parametrize("name", ["head.csv", "head.mrk.json"])

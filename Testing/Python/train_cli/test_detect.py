@@ -152,6 +152,36 @@ def test_a_corrected_result_is_kept_and_the_others_go_on(
     assert corrected.read_text() != content
 
 
+def test_a_corrected_result_is_given_as_corrected(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    first = {case["name"]: case for case in run("detect", scans, *command, "--json").json["cases"]}
+    summary = (tmp_path / "out/summary.csv").read_bytes()
+    present = [item["name"] for item in first["b"]["landmarks"] if item["position"]]
+    (absent,) = [item["name"] for item in first["b"]["landmarks"] if not item["position"]]
+    moved, removed = present
+    path = tmp_path / "out/b.mrk.json"
+    content = json.loads(path.read_text())
+    points = {point["label"]: point for point in content["markups"][0]["controlPoints"]}
+    points[moved]["position"] = [1.0, 2.0, 3.0]
+    points[absent] |= {"position": [4.0, 5.0, 6.0], "positionStatus": "defined"}
+    points[removed]["positionStatus"] = "missing"
+    path.write_text(json.dumps(content))
+    (tmp_path / "out/c.mrk.json").write_text((tmp_path / "out/c.mrk.json").read_text() + "\n")
+    finished = run("detect", scans, *command, "--json")
+    second = {case["name"]: case for case in finished.json["cases"]}
+    assert [second[name]["corrected"] for name in "abc"] == [False, True, False], "c was only saved again"
+    by_hand = {item["name"]: item for item in second["b"]["landmarks"]}
+    placed = {"status": "found", "confidence": 1.0, "radius_mm": None}
+    assert by_hand[moved] == {"name": moved, "position": [1.0, 2.0, 3.0], **placed}
+    assert by_hand[absent] == {"name": absent, "position": [4.0, 5.0, 6.0], **placed}
+    nowhere = {"status": "absent", "confidence": 0.0, "radius_mm": None}
+    assert by_hand[removed] == {"name": removed, "position": None, **nowhere}
+    assert second["b"]["counts"] == {"found": 2, "uncertain": 0, "absent": 1}
+    assert (tmp_path / "out/summary.csv").read_bytes() == summary
+    assert "1 of them were corrected since" in run("detect", scans, *command).out
+
+
 def test_a_persons_landmarks_beside_the_scans_are_kept_where_results_go_there_too(
     run: Run, scans: Path, a_model: Path
 ) -> None:
@@ -308,6 +338,7 @@ CASE = {
     "name": str,
     "image": str,
     "done_before": bool,
+    "corrected": bool,
     "counts": dict,
     "lowest_confidence": float,
     "misfit_mm": float,
