@@ -10,6 +10,9 @@ from pathlib import Path
 
 from LandmarkDetectionLib.data.errors import InputError
 
+UNFINISHED = ".writing-"
+"""How the names of files begin that are being written."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -23,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     make_folder(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="-" + path.name, dir=path.parent)
     except OSError as error:
         raise unwritable(path.parent, error) from error
     os.close(handle)

@@ -83,8 +83,9 @@ def read_volume(path: Path) -> Volume:
     """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, a folder with one DICOM series, or a file of a series.
 
     Raises:
-        InputError: if the file is missing, damaged, not 3D, not scalar, holds voxels that are not finite, or
-            does not say without contradiction where its voxels lie.
+        InputError: if the file is missing, damaged, not 3D, not scalar, holds voxels that are complex or not
+            finite, or does not say without contradiction where its voxels lie.
+        MemoryError: if there is too little memory for it.
     """
     path = Path(path)
     if not path.exists():
@@ -162,6 +163,8 @@ def _read_file(path: Path) -> Volume:
             reader.SetFileName(str(file))
             image: SimpleITK.Image = reader.Execute()
     except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise MemoryError(f"{path}: there is too little memory to read it") from error
         raise InputError(
             f"{path}: cannot be read as an image (damaged, cut short or of another kind); "
             "copy or export it again as NIfTI, NRRD or MetaImage."
@@ -242,6 +245,8 @@ def _to_volume(image: SimpleITK.Image, reading: Reading, path: Path) -> Volume:
             f"{path}: the image has several values per voxel (colour, or complex?); give a grey-scale volume."
         )
     voxels = sitk.GetArrayFromImage(image)
+    if voxels.dtype.kind == "c":
+        raise InputError(f"{path}: the voxels are complex numbers; give a scan of their magnitudes.")
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise InputError(f"{path}: {NOT_FINITE}")
     try:

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from LandmarkDetectionLib.data.volume import (
     write_volume,
 )
 
+ROOT = Path(__file__).parents[3]
 FRAMES = st.from_type(Frame)
 
 
@@ -155,6 +158,32 @@ def test_a_4d_image_of_one_volume_is_that_volume(tmp_path: Path) -> None:
         sitk.GetImageFromArray(np.ones((1, 4, 5, 6), np.int16), isVector=False), str(tmp_path / "a.nii")
     )
     assert read_volume(tmp_path / "a.nii").voxels.shape == (4, 5, 6)
+
+
+def test_complex_voxels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 4, 4), np.complex64)), str(path))
+    assert "the voxels are complex numbers; give a scan of their magnitudes" in refusal(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux to limit the memory")
+def test_a_scan_larger_than_the_memory_is_not_called_damaged(tmp_path: Path) -> None:
+    write_volume(Volume(np.zeros((400, 400, 400), np.int16), Frame(size=(400,) * 3)), tmp_path / "large.nrrd")
+    code = """
+import resource, sys
+import SimpleITK
+from pathlib import Path
+from LandmarkDetectionLib.data.volume import read_volume
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), -1))
+try:
+    read_volume(Path(sys.argv[1]))
+except MemoryError:
+    print("told")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "large.nrrd")]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.stdout == "told\n", finished.stderr
 
 
 def test_a_colour_image(tmp_path: Path) -> None:
