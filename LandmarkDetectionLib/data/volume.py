@@ -240,9 +240,9 @@ def _to_volume(image: SimpleITK.Image, reading: Reading, path: Path) -> Volume:
     if len(size) != 3 or min(size) < 2:
         shown = " x ".join(map(str, size))
         raise InputError(f"{path}: the image is {shown} voxels, not a 3D volume; give a single 3D volume.")
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+    if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"{path}: the image has several values per voxel (colour, or complex?); give a grey-scale volume."
+            f"{path}: the image has several values per voxel (colour?); give a grey-scale volume."
         )
     voxels = sitk.GetArrayFromImage(image)
     if voxels.dtype.kind == "c":

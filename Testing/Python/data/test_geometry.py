@@ -467,13 +467,6 @@ def test_spacing_twice_in_a_meta_image(tmp_path: Path) -> None:
     assert "ElementSpacing twice, 0.5 0.75 2 and 1 1 1" in refusal(path)
 
 
-def test_complex_voxels(tmp_path: Path) -> None:
-    image = sitk.Image([4, 4, 4], sitk.sitkComplexFloat32)
-    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    sitk.WriteImage(image, str(tmp_path / "a.nii"))
-    assert "several values per voxel (colour, or complex?)" in refusal(tmp_path / "a.nii")
-
-
 def test_two_places_in_one_meta_image(tmp_path: Path) -> None:
     assert "Position twice, -3 4 5 and 0 0 0" in refusal(write_meta(tmp_path / "a.mha", "Position = 0 0 0"))
 
