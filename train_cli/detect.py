@@ -114,13 +114,17 @@ def run(
     from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.inputs import anonymised, find_inputs
+    from LandmarkDetectionLib.detection.inputs import anonymised, find_all_inputs
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
-    inputs = [given for source in sources for given in find_inputs(source, series=series, each=each)]
+    try:
+        inputs = find_all_inputs(sources, series=series, each=each)
+    except InputError as error:
+        console.result({"exit_code": FAILED, "warnings": [str(error)], "cases": []})
+        raise
     inputs = refuse_shared_names(
         anonymised(console.track(inputs, "scans")) if anonymous else inputs, pictures=pictures
     )

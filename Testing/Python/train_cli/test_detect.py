@@ -494,3 +494,14 @@ def test_anonymous_scans_keep_their_names_wherever_they_lie(
 def test_a_reason_without_a_name(sentence: str, reason: str) -> None:
     otherwise = "It cannot be used; detect in it without --anonymous to see why."
     assert anonymous_reason(sentence, Path("/a/Huber.nii.gz")) == (reason or otherwise)
+
+
+def test_a_path_with_nothing_behind_it_stops_no_other(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    finished = run("detect", scans / "a.nii.gz", tmp_path / "gone.nii.gz", *command, "--json")
+    cases = {case["name"]: case["error"] for case in json.loads(finished.out)["cases"]}
+    assert finished.code == 2 and cases["a"] is None and "there is no such file or folder" in cases["gone"]
+    alone = run("detect", tmp_path / "gone.nii.gz", *command, "--json")
+    assert alone.code == 2 and json.loads(alone.out)["cases"] == []
+    assert json.loads(alone.out)["warnings"][0] in alone.err
