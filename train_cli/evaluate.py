@@ -52,7 +52,7 @@ def run(
     """
     from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table
     from LandmarkDetectionLib.data.files import refuse_overwriting
-    from LandmarkDetectionLib.detection.results import read_case
+    from LandmarkDetectionLib.evaluation.detections import read_detections
     from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
     from LandmarkDetectionLib.evaluation.metrics import evaluate
 
@@ -65,7 +65,9 @@ def run(
         [output / name for name in FILES],
         [split, *files_of_cases(batch.cases), *(detections / f"{case.name}.csv" for case in batch.cases)],
     )
-    results = batch.each("Reading detections", lambda case: read_case(detections, case.name))
+    results = batch.each(
+        "Reading detections", lambda case: read_detections(detections, case, truths[case.name])
+    )
     evaluation = evaluate(truths, results, radii=limits, seed=seed)
     write_evaluation(evaluation, output)
 

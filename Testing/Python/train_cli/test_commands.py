@@ -268,6 +268,24 @@ def test_evaluate_needs_no_images(run: Run, data_set: Path, tmp_path: Path) -> N
     assert finished.json["n_cases"] == 5 and finished.json["missed"] > 0
 
 
+def test_evaluate_refuses_detections_under_other_names(run: Run, data_set: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "detections"
+    detect_perfectly(data_set / "cases.csv", folder)
+    table = folder / "phantom_003.csv"
+    text = table.read_text()
+    header = text.splitlines()[0]
+    table.write_text(header + text.removeprefix(header).swapcase().replace("FOUND", "found"))
+    flags = ("--detections", folder, "--output", tmp_path / "e", "--json")
+    finished = run("evaluate", data_set / "cases.csv", *flags)
+    assert finished.code == 2 and [*finished.json["failed"]] == ["phantom_003"]
+    sentence = finished.json["failed"]["phantom_003"]
+    for word in ("phantom_003.csv", "nASION", "phantom_003.mrk.json", "Nasion", "spell the names alike"):
+        assert word in sentence
+    table.write_text(header)
+    sentence = run("evaluate", data_set / "cases.csv", *flags).json["failed"]["phantom_003"]
+    assert "phantom_003.csv: not one landmark stands there" in sentence
+
+
 def test_columns_of_the_persons_own_go_through_masks_to_the_split(
     run: Run, data_set: Path, tmp_path: Path
 ) -> None:
