@@ -49,10 +49,13 @@ def run(
     Landmarks are paired by name. A case without detections counts as missed in
     all its landmarks; it is reported, and the exit code is 2. A landmark with
     a position counts as found, be it uncertain. The images are not looked at.
+
+    What is evaluated is CASE.csv: a CASE.mrk.json that was corrected since is
+    told, and its corrections are left out.
     """
     from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table
     from LandmarkDetectionLib.data.files import refuse_overwriting
-    from LandmarkDetectionLib.evaluation.detections import read_detections
+    from LandmarkDetectionLib.evaluation.detections import DetectionsFolder
     from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
     from LandmarkDetectionLib.evaluation.metrics import evaluate
 
@@ -65,13 +68,15 @@ def run(
         [output / name for name in FILES],
         [split, *files_of_cases(batch.cases), *(detections / f"{case.name}.csv" for case in batch.cases)],
     )
-    results = batch.each(
-        "Reading detections", lambda case: read_detections(detections, case, truths[case.name])
-    )
+    folder = DetectionsFolder(detections)
+    results = batch.each("Reading detections", lambda case: folder.read(case, truths[case.name]))
+    changes = folder.changes()
+    for sentence in changes:
+        console.warn(sentence)
     evaluation = evaluate(truths, results, radii=limits, seed=seed)
     write_evaluation(evaluation, output)
 
-    console.result({**evaluation.metrics, "output": output, "failed": batch.failures})
+    console.result({**evaluation.metrics, "output": output, "failed": batch.failures, "warnings": changes})
     _show(evaluation, console)
     console.say(
         f"Written to {output}: metrics.json, points.csv, per_landmark.csv, per_case.csv, errors.png and "
