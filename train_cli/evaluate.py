@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,9 +105,10 @@ def _show(evaluation: Evaluation, console: Console) -> None:
     error, presence = metrics["mre_mm"], metrics["presence"]
     low, high = error["ci95"]
     measured = metrics["missed"] < metrics["n_points"]
-    interval = f"{error['mean']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    interval = "" if isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
+    mean = f"{error['mean']:.3f}{interval}"
     rows = [
-        ("mean error, mm", interval if measured else "none was given a position"),
+        ("mean error, mm", mean if measured else "none was given a position"),
         ("median error, mm", f"{error['median']:.3f}" if measured else ""),
         *((f"within {radius} mm", f"{rate:.1%}") for radius, rate in metrics["sdr"].items()),
         ("missed", f"{metrics['missed']} of {metrics['n_points']}"),

@@ -301,6 +301,15 @@ def test_evaluate_says_once_that_corrections_are_left_out(run: Run, data_set: Pa
     assert run("evaluate", data_set / "cases.csv", *flags, "--json").json["warnings"] == [line]
 
 
+def test_evaluate_leaves_out_the_interval_of_one_case(run: Run, data_set: Path, tmp_path: Path) -> None:
+    split = data_set / "cases.csv"
+    write_split(read_split(split, supervised=True)[:1], split)
+    detect_perfectly(split, tmp_path / "detections", off_mm=1.5)
+    finished = run("evaluate", split, "--detections", tmp_path / "detections", "--output", tmp_path / "e")
+    assert finished.code == 0 and "1.500" in finished.out
+    assert "nan" not in finished.out and "interval" not in finished.out
+
+
 def test_columns_of_the_persons_own_go_through_masks_to_the_split(
     run: Run, data_set: Path, tmp_path: Path
 ) -> None:
