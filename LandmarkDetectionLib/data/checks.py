@@ -310,11 +310,7 @@ def _differing_names(examined: Sequence[_Examined]) -> Iterator[Finding]:
         for name in _names(item):
             holders[name].append(item)
     spellings = _spellings(holders)
-    for alike in spellings:
-        rarest = min(alike, key=lambda name: len(holders[name]))
-        case, place = holders[rarest][0].row.case, holders[rarest][0].row.place
-        message = f"{place}: {_listed(alike)} look like one landmark spelled differently; use one name."
-        yield Finding("error", "names", case.name, place, message)
+    yield from _spelled_otherwise(spellings, holders)
     doubtful = {name for alike in spellings for name in alike}
     lacking: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in sorted(holders, key=natural_key):
@@ -326,6 +322,28 @@ def _differing_names(examined: Sequence[_Examined]) -> Iterator[Finding]:
             "place it there, or mark it absent."
         )
         yield Finding("warning", "names", cases[0] if len(cases) == 1 else "", "", message)
+
+
+def _spelled_otherwise(
+    spellings: Sequence[Sequence[str]], holders: Mapping[str, Sequence[_Examined]]
+) -> Iterator[Finding]:
+    """Said once of all landmarks that the same cases spell otherwise than the others."""
+    told: defaultdict[tuple[_Examined, ...], list[Sequence[str]]] = defaultdict(list)
+    for alike in spellings:
+        rarest = min(alike, key=lambda name: len(holders[name]))
+        told[tuple(holders[rarest])].append(alike)
+    for (item, *others), groups in told.items():
+        case = item.row.case
+        if len(groups) == 1:
+            what = f"{_listed(groups[0])} look like one landmark spelled differently; use one name"
+        else:
+            cases = f"'{case.name}' and {len(others)} more" if others else f"'{case.name}'"
+            pairs = _listed(" and ".join(names) for names in groups)
+            what = (
+                f"{len(groups)} landmarks look as if {cases} spelled them differently from the other cases: "
+                f"{pairs}; use one name for each"
+            )
+        yield Finding("error", "names", case.name, item.row.place, f"{item.row.place}: {what}.")
 
 
 def _spellings(holders: Mapping[str, Sequence[_Examined]]) -> list[list[str]]:

@@ -241,6 +241,18 @@ def test_one_landmark_under_two_spellings_is_found(data: DataSet, spelling: str)
     assert spelling in finding.message
 
 
+@pytest.mark.parametrize("cases", [["c1"], ["c1", "c4"]])
+def test_other_capitals_of_all_landmarks_are_said_once(data: DataSet, cases: list[str]) -> None:
+    (data.folder / "landmarks.csv").unlink()
+    for case in cases:
+        data.save(case, LandmarkSet([name.lower() for name in NAMES], data.positions(case)))
+    finding = data.only_finding()
+    assert (finding.severity, finding.kind, finding.case) == ("error", "names", "c1")
+    more = " and 1 more" if len(cases) > 1 else ""
+    assert f"8 landmarks look as if 'c1'{more} spelled them differently" in finding.message
+    assert "L1 and l1, L2 and l2" in finding.message
+
+
 def test_names_that_meet_in_one_case_are_two_landmarks(data: DataSet) -> None:
     (data.folder / "landmarks.csv").unlink()
     for number in range(7):
