@@ -216,7 +216,7 @@ def detect_case(
             result,
             identify(case.image_path),
             seconds=round(time.perf_counter() - start, 3),
-            warnings=doubts(detections, detector.bundle, volume.frame.spacing),
+            warnings=doubts(detections, detector.bundle, volume),
             draw=(lambda path: _draw(volume, result, path)) if pictures else None,
         )
     except InputError as error:

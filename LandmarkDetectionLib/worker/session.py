@@ -89,7 +89,7 @@ class Session:
         while True:
             try:
                 detections = detector.detect(volume, progress=self._reporter(request.number))
-                return detections, doubts(detections, detector.bundle, volume.frame.spacing), device
+                return detections, doubts(detections, detector.bundle, volume), device
             except InputError as error:
                 raise _FailedError("volume", str(error)) from error
             except (MemoryError, RuntimeError) as error:
