@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
     from LandmarkDetectionLib.data.volume import Volume
     from LandmarkDetectionLib.detection.detector import Detector
     from LandmarkDetectionLib.detection.inputs import Input
+    from LandmarkDetectionLib.detection.progress import Progress
     from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, Detection
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder
     from LandmarkDetectionLib.model.bundle import Bundle
 
-FAILED, NOTHING_FOUND, STOPPED = 2, 3, 130
+FAULT, FAILED, NOTHING_FOUND, STOPPED = 1, 2, 3, 130
+_OUR_FAULT = (
+    "the detection failed by a fault of train_cli, not of your data; please report it with the lines above."
+)
+_BETWEEN_SUMMARIES, _SUMMARY_SHARE = 2.0, 20
+"""A killed process leaves a summary no older than so many seconds, or so many times what writing it takes."""
 _NAMED = 8
 """So many cases are named in one warning."""
 EXAMPLES = """
@@ -91,28 +98,33 @@ def run(
 ) -> None:
     """Find the landmarks of a model in one scan or many.
 
-    Writes CASE.mrk.json, which Slicer opens, CASE.csv, and summary.csv over
-    all cases in DIR, the one to look at first on top. Coordinates are LPS
-    millimetres in the world of the scan.
+    Writes CASE.mrk.json, which Slicer opens, CASE.csv, and along the way
+    summary.csv over all cases in DIR, the one to look at first on top.
+    Coordinates are LPS millimetres in the world of the scan.
 
     The same command goes on where an earlier one stopped: a scan whose results
     of this model are there is not done again. A result that you have corrected
-    is kept.
+    is kept, and given as you have corrected it; summary.csv goes on to say what
+    was detected.
 
     Exit codes: 0 done; 2 a scan could not be used or a result was kept, and a
     sentence says why, the others are done; 3 not one landmark was found in any
-    scan; 130 stopped.
+    scan; 1 a fault of the program in a scan, the others are done; 130 stopped.
     """
     from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.inputs import anonymised, find_inputs
+    from LandmarkDetectionLib.detection.inputs import anonymised, find_all_inputs
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
-    inputs = [given for source in sources for given in find_inputs(source, series=series, each=each)]
+    try:
+        inputs = find_all_inputs(sources, series=series, each=each)
+    except InputError as error:
+        console.result({"exit_code": FAILED, "warnings": [str(error)], "cases": []})
+        raise
     inputs = refuse_shared_names(
         anonymised(console.track(inputs, "scans")) if anonymous else inputs, pictures=pictures
     )
@@ -138,9 +150,12 @@ def run(
     outcomes = [] if again else done_before(inputs, results)
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
-    code = detect_all(detector, inputs, outcomes, results, console, pictures)
-    order = [_key(given.case, results) for given in inputs]
-    outcomes.sort(key=lambda outcome: order.index((outcome.case, outcome.image_path)))
+    by_hand = sum(outcome.corrected for outcome in outcomes)
+    if by_hand:
+        console.say(f"{by_hand} of them were corrected since and are given as corrected.")
+    code = detect_all(Work(detector, model, results, console, pictures), inputs, outcomes)
+    order = {_key(given.case, results): place for place, given in enumerate(inputs)}
+    outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
     problems = summary_problems(results, outcomes) if outcomes else []
     for sentence in problems:
         console.warn(sentence)
@@ -165,64 +180,102 @@ def run(
         raise typer.Exit(code)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is the same for all scans of a run: with what they are detected in, and where the results go."""
+
+    detector: Detector
+    model: Path
+    results: ResultsFolder
+    console: Console
+    pictures: bool
+
+
 def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome]:
     """What an earlier run has found in these scans."""
     found = (results.done(given.case) for given in inputs if not given.problem)
     return [outcome for outcome in found if outcome is not None]
 
 
-def detect_all(
-    detector: Detector,
-    inputs: list[Input],
-    outcomes: list[CaseOutcome],
-    results: ResultsFolder,
-    console: Console,
-    pictures: bool,
-) -> int:
+def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> int:
     """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
     there = {(outcome.case, outcome.image_path) for outcome in outcomes}
-    missing = [given for given in inputs if _key(given.case, results) not in there]
+    missing = [given for given in inputs if _key(given.case, work.results) not in there]
+    due = 0.0
     try:
         for number, given in enumerate(missing, start=1):
             what = f"{given.case.name} ({number} of {len(missing)})"
-            outcomes.append(detect_case(detector, given, results, what, console, pictures))
+            outcomes.append(detect_case(work, given, what))
+            start = time.monotonic()
+            if start >= due:  # what it says is wrong is said at the end
+                summary_problems(work.results, outcomes)
+                end = time.monotonic()
+                due = end + max(_BETWEEN_SUMMARIES, _SUMMARY_SHARE * (end - start))
     except KeyboardInterrupt:
         return STOPPED
     return 0
 
 
-def detect_case(
-    detector: Detector, given: Input, results: ResultsFolder, what: str, console: Console, pictures: bool
-) -> CaseOutcome:
-    """Detect in one case and write its files; a wrong input is reported, not raised."""
-    from LandmarkDetectionLib.data.digests import identify
+def detect_case(work: Work, given: Input, what: str) -> CaseOutcome:
+    """Detect in one case and write its files; what goes wrong is reported, not raised."""
+    from LandmarkDetectionLib.detection.devices import is_out_of_memory
+    from LandmarkDetectionLib.detection.memory import TOO_LITTLE_MEMORY
+
+    case, fault = given.case, False
+    try:
+        return _detected(work, given, what)
+    except InputError as error:
+        reason = str(error)
+    except Exception as error:  # the border of a case: whatever fails in it, the others go on
+        fault = not is_out_of_memory(error)
+        reason = f"{case.image_path}: {_OUR_FAULT if fault else TOO_LITTLE_MEMORY}"
+        if fault:
+            work.console.trace(error, anonymous=work.results.shown_path(case) is None)
+    outcome = replace(work.results.failure(case, reason), fault=fault)
+    work.console.warn(outcome.error if outcome.image_path else f"{outcome.case}: {outcome.error}")
+    return outcome
+
+
+def _detected(work: Work, given: Input, what: str) -> CaseOutcome:
+    from LandmarkDetectionLib.data.digests import unchanged
     from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.detection.doubts import doubts
     from LandmarkDetectionLib.detection.results import CaseDetections
 
     case, start = given.case, time.perf_counter()
-    try:
-        if given.problem:
-            raise InputError(given.problem)
-        results.check(case)
-        with console.progress(what) as advance:
-            volume = read_volume(case.image_path)
-            detections = detector.detect(
-                volume, progress=lambda stage, fraction: advance(round(100 * fraction), 100, stage)
-            )
-        result = CaseDetections(case.name, detections)
-        return results.keep(
-            case,
-            result,
-            identify(case.image_path),
-            seconds=round(time.perf_counter() - start, 3),
-            warnings=doubts(detections, detector.bundle, volume),
-            draw=(lambda path: _draw(volume, result, path)) if pictures else None,
+    if given.problem:
+        raise InputError(given.problem)
+    work.results.check(case)
+    with work.console.progress(what) as advance, unchanged(case.image_path) as scan:
+        volume = read_volume(case.image_path)
+        detections = _detect_in(
+            work, case, volume, lambda stage, fraction: advance(round(100 * fraction), 100, stage)
         )
-    except InputError as error:
-        outcome = results.failure(case, str(error))
-        console.warn(outcome.error if outcome.image_path else f"{outcome.case}: {outcome.error}")
-        return outcome
+    result = CaseDetections(case.name, detections)
+    return work.results.keep(
+        case,
+        result,
+        scan,
+        seconds=round(time.perf_counter() - start, 3),
+        warnings=doubts(detections, work.detector.bundle, volume),
+        draw=(lambda path: _draw(volume, result, path)) if work.pictures else None,
+    )
+
+
+def _detect_in(work: Work, case: Case, volume: Volume, progress: Progress) -> tuple[Detection, ...]:
+    import torch
+
+    from LandmarkDetectionLib.detection.detector import load_detector
+    from LandmarkDetectionLib.detection.memory import detect_within_memory
+
+    detections, _ = detect_within_memory(
+        work.detector,
+        volume,
+        on_cpu=lambda: load_detector(work.model, torch.device("cpu")),
+        notice=lambda text: work.console.warn(f"{case.name}: {text}"),
+        progress=progress,
+    )
+    return detections
 
 
 def summary_problems(results: ResultsFolder, outcomes: list[CaseOutcome]) -> list[str]:
@@ -236,6 +289,8 @@ def summary_problems(results: ResultsFolder, outcomes: list[CaseOutcome]) -> lis
 
 def exit_code(outcomes: list[CaseOutcome], problems: list[str], *, allow_empty: bool) -> int:
     """What the command ends with when it was not stopped."""
+    if any(outcome.fault for outcome in outcomes):
+        return FAULT
     if problems or any(outcome.error for outcome in outcomes):
         return FAILED
     found = any(item.present for outcome in outcomes if outcome.result for item in outcome.result.detections)
@@ -271,6 +326,7 @@ def _about_case(outcome: CaseOutcome, bundle: Bundle) -> dict[str, object]:
         "name": outcome.case,
         "image": outcome.image_path,
         "done_before": outcome.done_before,
+        "corrected": outcome.corrected,
         "counts": {status: sum(item.status == status for item in detections) for status in STATUSES},
         "lowest_confidence": judged.lowest_confidence if judged else None,
         "misfit_mm": judged.misfit_mm if judged else None,
@@ -310,5 +366,6 @@ def _show(outcomes: list[CaseOutcome], console: Console) -> None:
         statuses = [item.status for item in outcome.result.detections] if outcome.result else []
         counts = [statuses.count(status) for status in ("found", "uncertain", "absent")]
         note = "failed" if outcome.error else "done before" if outcome.done_before else ""
+        note = "corrected" if outcome.corrected else note
         rows.append((outcome.case, *counts, note))
     console.table(("case", "found", "uncertain", "absent", ""), rows)

@@ -54,6 +54,12 @@ def run(
             show_default="twice the balls' radius",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace also masks in DIR that were changed, or that another program wrote."
+        ),
+    ] = False,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -63,7 +69,8 @@ def run(
 
     Each mask lies on its image's own grid. A voxel between two landmarks
     belongs to the nearer one; an absent landmark is not drawn. cases.csv in
-    DIR lists the cases with their masks.
+    DIR lists the cases with their masks. A mask in DIR that you have changed,
+    or that was not drawn here, is kept.
     """
     from LandmarkDetectionLib.data.annotation import infer_table, mask_of
     from LandmarkDetectionLib.data.cases import (
@@ -77,6 +84,7 @@ def run(
     from LandmarkDetectionLib.data.files import folded_name, refuse_overwriting
     from LandmarkDetectionLib.data.table import read_table, write_table
     from LandmarkDetectionLib.data.volume import read_volume, write_volume
+    from LandmarkDetectionLib.data.written import WrittenFiles, not_own
 
     check_radii(positive, negative)
     listing = output / "cases.csv"
@@ -100,6 +108,7 @@ def run(
     if table is None or table.resolve() != (output / TABLE_NAME).resolve():
         write_table(labels, output / TABLE_NAME)
     drawn: dict[str, str] = {}
+    written = WrittenFiles(output / "mask-records")
 
     def draw(case: Case) -> Path:
         frame = read_volume(case.image_path).frame
@@ -110,6 +119,8 @@ def run(
                 f"{path}: the mask of '{case.name}' would overwrite that of "
                 f"'{drawn[folded_name(case.name)]}' on disks where upper and lower case are one; rename one."
             )
+        if not (overwrite or written.may_replace(path)):
+            raise not_own(path, "masks", known=written.knows_of(path))
         mask = mask_of(
             landmarks[case.name],
             frame,
@@ -118,7 +129,8 @@ def run(
             negative=negative,
             where=f"{case.landmark_path or case.mask_path}, on {case.image_path}",
         )
-        write_volume(mask, path)
+        with written.replacing(path) as temporary:
+            write_volume(mask, temporary)
         return path
 
     masks = batch.each("Drawing masks", draw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -26,11 +27,13 @@ class Scan:
         name: the name of its case.
         path: an image, a folder with one DICOM series, or a file that stands for a series.
         patient: whose scan it is, as DICOM says it; '' if not known.
+        problem: why it cannot be told which series of the patient to take; '' if it can.
     """
 
     name: str
     path: Path
     patient: str = ""
+    problem: str = ""
 
 
 def scans_in(folder: Path, *, series: str | None = None, each: bool = False) -> list[Scan]:
@@ -45,7 +48,8 @@ def scans_in(folder: Path, *, series: str | None = None, each: bool = False) -> 
         each: take every DICOM series that is not a localiser.
 
     Raises:
-        InputError: if two scans would have the same case name, or it takes a choice between series.
+        InputError: if two scans would have the same case name, no series is the one that is wanted, or there
+            is one patient only and it takes a choice. Of several patients, one with a problem stands for it.
     """
     images: dict[str, Path] = {}
     for path in sorted(_images_in(folder)):
@@ -55,13 +59,30 @@ def scans_in(folder: Path, *, series: str | None = None, each: bool = False) -> 
                 raise InputError(f"{path}: {images[name].name} has the same case name; rename one of them.")
             images[name] = path
     if not images:
-        found = series_below(folder)
-        return _named(folder, found, choose_series(found, wanted=series, each=each)) if found else []
+        return _scans_of_series(folder, series_below(folder), series, each=each)
     return [
         Scan(name, images[name])
         for name in sorted(images, key=natural_key)
         if not (name.endswith(MASK_ENDING) and name.removesuffix(MASK_ENDING) in images)
     ]
+
+
+def _scans_of_series(folder: Path, found: list[Series], wanted: str | None, *, each: bool) -> list[Scan]:
+    """The chosen series; where nothing is wanted, of each patient by itself."""
+    patients: dict[str, list[Series]] = {}
+    for item in found:
+        patients.setdefault(item.patient or str(item.folder), []).append(item)
+    if each or wanted is not None or len(patients) < 2:
+        return _named(folder, found, choose_series(found, wanted=wanted, each=each)) if found else []
+    chosen, problems = [], []
+    for patient, own in patients.items():
+        try:
+            chosen += choose_series(own)
+        except InputError as error:
+            place = Path(os.path.commonpath([item.folder for item in own]))
+            name = "_".join(place.relative_to(folder).parts) or patient
+            problems.append(Scan(name, place, own[0].patient, str(error)))
+    return [*_named(folder, found, chosen), *problems]
 
 
 def _named(folder: Path, found: Sequence[Series], chosen: Sequence[Series]) -> list[Scan]:
@@ -132,6 +153,9 @@ def collect_cases(
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; give the folder that holds the scans.")
     scans = scans_in(folder, series=series, each=each)
+    for scan in scans:
+        if scan.problem:
+            raise InputError(scan.problem)
     if landmarks is not None and not landmarks.is_dir():
         raise InputError(f"{landmarks}: there is no such folder; give the folder of the landmark files.")
     masks = {image_stem(path): path for path in _images_in(folder)}

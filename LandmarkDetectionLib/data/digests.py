@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.image_files import files_of
 
 _CHUNK = 1 << 20
@@ -22,6 +25,10 @@ class ScanIdentity(NamedTuple):
 
     state: str
     content: str
+
+
+NO_SCAN = ScanIdentity("", "")
+"""What is no file."""
 
 
 def identify(path: Path) -> ScanIdentity:
@@ -40,6 +47,29 @@ def is_same_scan(path: Path, known: ScanIdentity) -> bool:
         OSError: if a file is not there or cannot be read.
     """
     return state_digest(path) == known.state or content_digest(path) == known.content
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[ScanIdentity]:
+    """The identity of a scan that is read in the block, and must be the same when the block ends.
+
+    Raises:
+        InputError: if the scan is not there, cannot be read, or was changed or removed meanwhile.
+    """
+    try:
+        known = identify(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file; check the path.") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from error
+    yield known
+    try:
+        same = is_same_scan(path, known)
+    except (OSError, InputError):
+        same = False
+    if not same:
+        raise InputError(f"{path}: the scan was changed or removed while it was in use; detect in it again.")
 
 
 def state_digest(path: Path) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from LandmarkDetectionLib.data.errors import InputError
 
-_HIDDEN = ".writing-"
-"""How files and folders begin that are written before they take their names."""
+UNFINISHED = ".writing-"
+"""How the names of files begin that are being written."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     make_folder(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=_HIDDEN, suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="-" + path.name, dir=path.parent)
     except OSError as error:
         raise unwritable(path.parent, error) from error
     os.close(handle)
@@ -140,7 +140,7 @@ def _is_full(folder: Path) -> bool:
 
 def _wanted(path: Path) -> Path:
     """A path without the folders that are there only while something is written."""
-    return Path(*(part for part in path.parts if not part.startswith(_HIDDEN)))
+    return Path(*(part for part in path.parts if not part.startswith(UNFINISHED)))
 
 
 def _reason(error: OSError) -> str:

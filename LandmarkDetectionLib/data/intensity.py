@@ -8,6 +8,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+_FEWEST_FILL, _MOST_FILL = 1e-4, 0.6
+"""Of the voxels: fewer of one value are noise; where more are, it is the background that the scan has."""
+_FAR = 0.15
+"""Of the width of all other values: as far as that below them is a fill value. In 38 mouse skulls, 99 MR and
+CT scans of three kinds the gap is 0.13 at most, where a template's background is masked."""
+_PLAIN = 99.9
+"""Percentile up to which values are wide, but for outliers."""
+_EVERY = 7
+"""A voxel in so many tells percentiles well enough."""
+
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -53,6 +63,36 @@ class Normaliser:
             return self.low, self.high
         low, high = (float(np.percentile(voxels, share)) for share in (self.low, self.high))
         return low, high
+
+
+def without_fill(voxels: NDArray[Any]) -> NDArray[Any]:
+    """A scan with its darkest real value where it says that nothing was measured, else as it is.
+
+    Scanners and programs mark what lies beyond the field of view with one value far below all others, such as
+    -3024 in a CT, or far above. A share of such voxels would be taken for the air of an adaptive window.
+
+    Args:
+        voxels: of the scan, integers or floats.
+    """
+    fill = np.zeros(voxels.shape, dtype=bool)
+    for value in (voxels.min(), voxels.max()):
+        of_value = voxels == value
+        if _FEWEST_FILL <= of_value.mean() <= _MOST_FILL and _is_far_from(voxels, value, ~of_value):
+            fill |= of_value
+    if not fill.any():
+        return voxels
+    return np.where(fill, voxels.min(where=~fill, initial=voxels.max()), voxels)
+
+
+def _is_far_from(voxels: NDArray[Any], value: float, others: NDArray[np.bool_]) -> bool:
+    """Whether the lowest or highest value of a scan has no other near it."""
+    low = float(voxels.min(where=others, initial=voxels.max()))
+    high = float(voxels.max(where=others, initial=voxels.min()))
+    sample = voxels.reshape(-1)[::_EVERY][others.reshape(-1)[::_EVERY]].astype(np.float64)
+    dark, bright = np.percentile(sample, (100 - _PLAIN, _PLAIN)) if sample.size else (low, high)
+    if not low < high:
+        return False  # an image of two values
+    return low - float(value) > _FAR * (bright - low) or float(value) - high > _FAR * (high - dark)
 
 
 def scale(voxels: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float32]:

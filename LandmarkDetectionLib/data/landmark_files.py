@@ -44,7 +44,9 @@ _COORDINATE_SYSTEMS: dict[str, CoordinateSystem] = {"LPS": "LPS", "RAS": "RAS", 
 _STATUSES = ("undefined", "preview", "defined", "missing")  # in the order of Slicer's own numbers
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_COLUMNS_OF_SLICER_3 = "label,x,y,z,sel,vis"
-_NOT_AVAILABLE = {"", "na", "n/a", "null", "none", "-", "--"}
+_NAME_COLUMNS = ("name", "label", "landmark", "")  # Slicer's tables have label; R's row names have none
+_AXES = (("x", "y", "z"), ("l", "p", "s"), ("r", "a", "s"))
+_NOT_AVAILABLE = {"", "na", "n/a", "#n/a", "null", "none", "-", "--"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 _PLAIN_NUMBER = "write numbers with a point before the decimals and nothing between thousands"
 _TURN_TOLERANCE = 0.02
@@ -152,6 +154,12 @@ def _to_set(points: Sequence[_Point], path: Path, system: CoordinateSystem = "LP
     for point in points:
         if not point.name:
             raise InputError(f"{path}, {point.where}: the point has no name; give it its landmark's name.")
+        if "\n" in point.name or "\r" in point.name:
+            start = point.name.splitlines()[0]
+            raise InputError(
+                f"{path}, {point.where}: the name that starts with '{start}' has several lines; put the "
+                "double quote that is missing there, or remove the one too many."
+            )
         if point.name in first:
             raise InputError(
                 f"{path}, {point.where}: the name '{point.name}' stands already in {first[point.name]}; "
@@ -316,7 +324,7 @@ def _read_fcsv(text: str, path: Path) -> LandmarkSet:
     except csv.Error as error:
         raise InputError(f"{path}: this is not a text table ({error}); save it again.") from error
     columns = _fcsv_columns(header, rows, path)
-    system = _coordinate_system(header.get("coordinatesystem", "RAS"), path)
+    system = _coordinate_system(header.get("coordinatesystem", "RAS").upper(), path)
     for column in ("label", "x", "y", "z"):
         if columns.count(column) != 1:
             how = "stands twice" if column in columns else "is missing"
@@ -401,19 +409,32 @@ def _fcsv_text(landmarks: LandmarkSet, system: CoordinateSystem) -> str:
 
 
 def _read_csv(text: str, path: Path) -> LandmarkSet:
-    table = parse_table(text, path, ("name", "x", "y", "z", "description"))
-    for column in ("name", "x", "y", "z"):
-        if column not in table.columns:
-            raise InputError(f"{path}: the column '{column}' is missing; the first line must be name,x,y,z.")
-    commas = has_decimal_commas(
-        (cell for _, row in table.rows for cell in _position_cells(row)), table.separator
-    )
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty; export the landmarks again.")
+    wanted = (*_NAME_COLUMNS, *(axis for axes in _AXES for axis in axes), "description", "defined")
+    table = parse_table(text, path, wanted)
+    name = next((column for column in _NAME_COLUMNS if column in table.columns), None)
+    axes = [axes for axes in _AXES if {*axes} <= {*table.columns}]
+    if name is None or len(axes) != 1:
+        wrong = next((column for column in ("name", "x", "y", "z") if column not in table.columns), "")
+        problem = (
+            f"the column '{wrong}' is missing" if not axes or name is None else "x,y,z stand beside others"
+        )
+        raise InputError(
+            f"{path}: {problem}; the first line must be name,x,y,z with x, y, z in LPS, or label,r,a,s as "
+            "Slicer exports tables."
+        )
+    numbers = [row[axis] for _, row in table.rows for axis in axes[0]]
+    commas = has_decimal_commas(numbers, table.separator)
     points = []
     for line, row in table.rows:
-        name, description = row["name"].strip(), row.get("description", "")
-        where = f"line {line}"
-        points.append(_placed_or_absent(where, name, _position_cells(row), description, path, commas))
-    return _to_set(points, path)
+        label, description = row[name].strip(), row.get("description", "")
+        if row.get("defined", "").strip() == "0":
+            points.append(_Point(f"line {line}", label, "undefined"))
+        else:
+            cells = [row[axis] for axis in axes[0]]
+            points.append(_placed_or_absent(f"line {line}", label, cells, description, path, commas))
+    return _to_set(points, path, "RAS" if axes[0] == _AXES[2] else "LPS")
 
 
 def _placed_or_absent(

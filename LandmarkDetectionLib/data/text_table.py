@@ -18,9 +18,10 @@ from LandmarkDetectionLib.data.errors import InputError
 SEPARATORS = (",", ";", "\t")
 POINTS_AND_QUOTES = "write decimals with a point, and put texts that hold a comma in double quotes"
 _LINE_END = re.compile(r"\r\n|\r|\n")
+# Blank rows, remarks, and the line 'sep=;' of Excel.
 _BEFORE_THE_HEADER = re.compile(
-    r"(?:(?:[ \t,;]*|\"?sep=.[,;\t]*\"?)(?:\r\n|\r|\n))*"
-)  # blank rows, Excel's sep=
+    r"""(?:(?:[\ \t,;]*|"?\#[^\r\n]*|"?sep=.[,;\t]*"?)(?:\r\n|\r|\n))*""", re.VERBOSE
+)
 _GROUPS_OF_THREE = re.compile(r"[-+]?\d{1,3}(,\d{3})+")
 
 
@@ -77,7 +78,7 @@ def _parse(text: str, path: Path, wanted: Sequence[str]) -> TextTable:
         if columns.count(column) > 1:
             raise InputError(f"{path}: the column '{column}' stands twice; remove or rename one.")
     rows = []
-    reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=separator, strict=True)
     next(reader, None)
     for cells in reader:
         if not any(cell.strip() for cell in cells):

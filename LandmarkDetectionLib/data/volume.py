@@ -83,8 +83,9 @@ def read_volume(path: Path) -> Volume:
     """Read a 3D scalar scan: NIfTI, NRRD, MetaImage, a folder with one DICOM series, or a file of a series.
 
     Raises:
-        InputError: if the file is missing, damaged, not 3D, not scalar, holds voxels that are not finite, or
-            does not say without contradiction where its voxels lie.
+        InputError: if the file is missing, damaged, not 3D, not scalar, holds voxels that are complex or not
+            finite, or does not say without contradiction where its voxels lie.
+        MemoryError: if there is too little memory for it.
     """
     path = Path(path)
     if not path.exists():
@@ -111,6 +112,7 @@ def write_volume(volume: Volume, path: Path) -> None:
         raise InputError(f"{path}: NIfTI cannot hold axes that are not at right angles; write .nrrd or .mha.")
     with replacing(path) as temporary:
         sitk.WriteImage(_to_image(volume), str(temporary), useCompression=True)
+        _check_written(temporary, path)
 
 
 def resample(
@@ -161,6 +163,8 @@ def _read_file(path: Path) -> Volume:
             reader.SetFileName(str(file))
             image: SimpleITK.Image = reader.Execute()
     except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise MemoryError(f"{path}: there is too little memory to read it") from error
         raise InputError(
             f"{path}: cannot be read as an image (damaged, cut short or of another kind); "
             "copy or export it again as NIfTI, NRRD or MetaImage."
@@ -172,6 +176,27 @@ def _read_dicom(path: Path) -> Volume:
     slices, frame = series_of(path).volume()
     with _no_itk_warnings():
         return Volume(read_voxels(slices), frame)
+
+
+def _check_written(file: Path, path: Path) -> None:
+    """Read what was written as far as to count its bytes: ITK says nothing of a full disk.
+
+    Raises:
+        InputError: if it is not whole.
+    """
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        with _no_itk_warnings():
+            reader.ReadImageInformation()
+        read_geometry(file)
+    except (RuntimeError, InputError) as error:
+        raise InputError(
+            f"Cannot write {path} (what is there is not whole; is the disk full?): make room, or choose "
+            "another folder."
+        ) from error
 
 
 @contextmanager
@@ -215,11 +240,13 @@ def _to_volume(image: SimpleITK.Image, reading: Reading, path: Path) -> Volume:
     if len(size) != 3 or min(size) < 2:
         shown = " x ".join(map(str, size))
         raise InputError(f"{path}: the image is {shown} voxels, not a 3D volume; give a single 3D volume.")
-    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+    if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"{path}: the image has several values per voxel (colour, or complex?); give a grey-scale volume."
+            f"{path}: the image has several values per voxel (colour?); give a grey-scale volume."
         )
     voxels = sitk.GetArrayFromImage(image)
+    if voxels.dtype.kind == "c":
+        raise InputError(f"{path}: the voxels are complex numbers; give a scan of their magnitudes.")
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise InputError(f"{path}: {NOT_FINITE}")
     try:

@@ -32,6 +32,7 @@ class Detector(Protocol):
     """What every engine offers."""
 
     bundle: Bundle
+    device: torch.device
 
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         """All landmarks of the bundle, in its order, in the world of the volume."""

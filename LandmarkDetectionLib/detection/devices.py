@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import NamedTuple
 
 import torch
 
 from LandmarkDetectionLib.data.errors import InputError
+
+GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Words of the errors that say so; those of this machine's memory are the next."""
+MACHINE_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "could not create a memory",
+)
 
 
 class ComputeDevice(NamedTuple):
@@ -55,6 +66,9 @@ def has_bf16(device: torch.device) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a GPU, or this machine, has too little memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return any(words in said for words in (*GPU_MEMORY, *MACHINE_MEMORY))

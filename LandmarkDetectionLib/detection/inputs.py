@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def find_inputs(path: Path, *, series: str | None = None, each: bool = False) ->
         return _cases_of(folder / CASES_NAME)
     scans = scans_in(folder, series=series, each=each)
     if scans:
-        return [Input(Case(scan.name, scan.path)) for scan in scans]
+        return [Input(Case(scan.name, scan.path), scan.problem) for scan in scans]
     if any(map(_may_be_dicom, folder.iterdir())):
         return [Input(Case(folder.resolve().name, folder))]  # its reading says what is wrong
     raise InputError(
@@ -92,6 +92,23 @@ def anonymous_reason(sentence: str, path: Path) -> str:
     if not what or "/" in what or "\\" in what or any(part in what for part in telling if len(part) > 1):
         return "It cannot be used; detect in it without --anonymous to see why."
     return what[0].upper() + what[1:]
+
+
+def find_all_inputs(paths: Sequence[Path], *, series: str | None = None, each: bool = False) -> list[Input]:
+    """The cases behind several paths; of these, one with nothing behind it is a case with a problem.
+
+    Raises:
+        InputError: as `find_inputs`, if it is the only path.
+    """
+    if len(paths) == 1:
+        return find_inputs(paths[0], series=series, each=each)
+    inputs = []
+    for path in paths:
+        try:
+            inputs += find_inputs(path, series=series, each=each)
+        except InputError as error:
+            inputs.append(Input(Case(image_stem(path) or str(path), path), str(error)))
+    return inputs
 
 
 def _may_be_dicom(file: Path) -> bool:

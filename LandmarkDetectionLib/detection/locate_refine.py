@@ -344,7 +344,11 @@ def largest_voxel(bundle: Bundle) -> float:
 def judge(
     refined: Refined, frame: Frame, bundle: Bundle, settings: LocateRefineSettings
 ) -> tuple[Detection, ...]:
-    """What is said of each landmark: is it there, where, and how far from the truth at most."""
+    """What is said of each landmark: is it there, where, and how far from the truth at most.
+
+    In a scan that is coarser than those of the calibration, nobody knows the error, and nothing is found for
+    sure.
+    """
     calibration = bundle.calibration
     resolution = bundle.preparation.resolution_of(frame.spacing)
     presence = calibration.presence_at(resolution) if calibration else None
@@ -359,8 +363,9 @@ def judge(
         if not probability >= settings.uncertain:
             detections.append(Detection.missing(name, np.nan_to_num(probability)))
             continue
-        status: Status = "found" if probability >= settings.found else "uncertain"
         radius = calibration.radius_of(name, resolution, refined.spreads[row]) if calibration else np.nan
+        sure = probability >= settings.found and not (calibration and np.isnan(radius))
+        status: Status = "found" if sure else "uncertain"
         detections.append(Detection(name, refined.positions[row], status, probability, radius))
     return tuple(detections)
 

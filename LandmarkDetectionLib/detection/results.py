@@ -34,6 +34,7 @@ SUMMARY_COLUMNS = (
     "error",
 )
 DECIMALS = 6
+_UNMOVED_MM = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,8 @@ class CaseOutcome:
         files: what was written.
         seconds: that the detection took; NaN where it was none.
         done_before: whether an earlier run found the result.
+        fault: whether it failed for a fault of the program.
+        corrected: whether a person has changed the result that an earlier run found.
     """
 
     case: str
@@ -133,6 +136,8 @@ class CaseOutcome:
     files: tuple[Path, ...] = ()
     seconds: float = math.nan
     done_before: bool = False
+    fault: bool = False
+    corrected: bool = False
 
 
 def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:
@@ -182,6 +187,24 @@ def read_case(folder: Path, case: str) -> CaseDetections:
     return CaseDetections(case, tuple(detections.values()))
 
 
+def corrected(result: CaseDetections, landmarks: LandmarkSet) -> CaseDetections:
+    """A result as a person has corrected it.
+
+    A landmark that was moved or placed is found, with confidence 1 and without a radius. One that has no
+    position any more is absent, with confidence 0. The others stay as they were detected.
+
+    Args:
+        result: what was detected.
+        landmarks: all that the person left, LPS mm.
+    """
+    names = list(dict.fromkeys([*(item.name for item in result.detections), *landmarks.names]))
+    known, there = result.by_name, dict(zip(landmarks.names, landmarks.positions, strict=True))
+    nowhere = np.full(3, np.nan)
+    return CaseDetections(
+        result.case, tuple(_as_left(name, known.get(name), there.get(name, nowhere)) for name in names)
+    )
+
+
 def summary_row(outcome: CaseOutcome, misfit_mm: float = math.nan, least_fitting: str = "") -> dict[str, str]:
     """The cells of a case in `summary.csv`, by column.
 
@@ -206,6 +229,15 @@ def summary_row(outcome: CaseOutcome, misfit_mm: float = math.nan, least_fitting
 def summary_text(rows: Iterable[Mapping[str, str]]) -> str:
     """The text of `summary.csv` with a line for each of the rows."""
     return _table_text(SUMMARY_COLUMNS, [[row[column] for column in SUMMARY_COLUMNS] for row in rows])
+
+
+def _as_left(name: str, detected: Detection | None, position: NDArray[np.float64]) -> Detection:
+    was = np.full(3, np.nan) if detected is None else detected.position
+    if detected is not None and np.allclose(was, position, rtol=0, atol=_UNMOVED_MM, equal_nan=True):
+        return detected
+    if np.isnan(position).any():
+        return Detection.missing(name)
+    return Detection(name, position, "found", 1.0)
 
 
 def _landmarks(result: CaseDetections) -> LandmarkSet:

@@ -1,28 +1,30 @@
 """A folder of results: a batch goes on in it where it stopped, and replaces only what the program wrote.
 
-`detections.json` beside the results says of every case which scan and which model they are of, and holds a
+`detection-records` beside the results says of every case which scan and which model they are of, and holds a
 digest of each file that was written. What has another digest, or is not listed, belongs to a person.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from LandmarkDetectionLib.data.cases import Case, natural_key
-from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan, text_digest
+from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import folded_name, make_folder, read_text, unwritable, write_text
+from LandmarkDetectionLib.data.files import UNFINISHED, folded_name, make_folder, unwritable, write_text
+from LandmarkDetectionLib.data.landmark_files import read_landmarks
+from LandmarkDetectionLib.data.written import WrittenFiles, not_own
 from LandmarkDetectionLib.detection.inputs import Input, anonymous_reason
+from LandmarkDetectionLib.detection.records import RECORDS_NAME, Entry, Records, scan_of
 from LandmarkDetectionLib.detection.results import (
     CaseDetections,
     CaseOutcome,
     case_path,
+    corrected,
     read_case,
     summary_row,
     summary_text,
@@ -31,60 +33,24 @@ from LandmarkDetectionLib.detection.results import (
 from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
 from LandmarkDetectionLib.model.bundle import Bundle, model_digest
 
-RECORD_NAME = "detections.json"
 SUMMARY_NAME = "summary.csv"
 PICTURE_SUFFIX = ".png"
 _SUFFIXES = (".mrk.json", ".csv")
-_FORMAT, _VERSION = "LandmarkDetection results", 1
 
 Draw = Callable[[Path], object]
 """Draws the picture of a case into a file."""
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """The results of a case.
-
-    Attributes:
-        image: where its scan was; '' where nobody is to know it.
-        scan: the identity of the scan; its content alone where nobody is to know the place.
-        model: digest of the model.
-        files: digests that each file may have; several while results take the place of earlier ones.
-        row: its line of the summary.
-        seconds: that the detection took.
-        warnings: what was said of it.
-    """
-
-    image: str
-    scan: ScanIdentity
-    model: str
-    files: dict[str, list[str]]
-    row: dict[str, str]
-    seconds: float
-    warnings: tuple[str, ...]
-
-
-@dataclass
-class _Record:
-    """What stands in `detections.json`: results by case, lines of failed cases, digests of the summary."""
-
-    cases: dict[str, _Entry] = field(default_factory=dict)
-    failed: list[dict[str, str]] = field(default_factory=list)
-    summary: list[str] = field(default_factory=list)
-
-
 def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> list[Input]:
     """The inputs, with a problem for each whose files another one, or the summary, would overwrite.
 
-    Names that differ only in upper and lower case are one name on many disks. A scan that is given twice is
-    one input.
+    Names that differ only in upper and lower case are one name on many disks. A scan that is given twice,
+    however its path is written, is one input.
     """
     suffixes = (*_SUFFIXES, PICTURE_SUFFIX) if pictures else _SUFFIXES
-    taken = {
-        folded_name(name): f"the {name} of all cases; rename the case" for name in (SUMMARY_NAME, RECORD_NAME)
-    }
+    taken = {folded_name(SUMMARY_NAME): f"the {SUMMARY_NAME} of all cases; rename the case"}
     kept = []
-    for item in dict.fromkeys(inputs):
+    for item in _one_each(inputs):
         case = item.case
         names = [f"{case.name}{suffix}" for suffix in suffixes]
         clash = next((name for name in names if folded_name(name) in taken), None)
@@ -115,7 +81,7 @@ class ResultsFolder:
         anonymous: whether nothing that is written says where a scan lies.
 
     Raises:
-        InputError: if the folder's record or the model cannot be read.
+        InputError: if the model cannot be read.
     """
 
     def __init__(
@@ -136,14 +102,20 @@ class ResultsFolder:
         self._overwrite = overwrite
         self._anonymous = anonymous
         self._given = {path.resolve() for path in given}
-        self._record = self._read()
+        self._records = Records(self.folder / RECORDS_NAME)
+        self._written = WrittenFiles(self.folder / RECORDS_NAME)
 
     def done(self, case: Case) -> CaseOutcome | None:
         """The result that there is of this scan and this model; None where it is still to be found.
 
-        A result that a person has corrected is taken as it is.
+        A result that a person has corrected is taken as it is: the positions of `CASE.mrk.json`, if that was
+        changed, count before those of `CASE.csv`. One whose changed files cannot be read is none, and `check`
+        says that it is kept.
         """
-        entry = self._record.cases.get(case.name)
+        try:
+            entry = self._records.entry(case.name)
+        except InputError:
+            return None  # `check` says why
         if entry is None or entry.model != self._model:
             return None
         files = [self.folder / f"{case.name}{suffix}" for suffix in self._suffixes]
@@ -152,7 +124,12 @@ class ResultsFolder:
         try:
             if not is_same_scan(case.image_path, entry.scan):
                 return None
-            result = read_case(self.folder, case.name)
+            detected = read_case(self.folder, case.name)
+            markups, table = files[0], files[1]
+            result = detected
+            if file_digest(markups) not in entry.files[markups.name]:
+                result = corrected(detected, read_landmarks(markups))
+            changed = file_digest(table) not in entry.files[table.name]
         except (OSError, InputError):
             return None
         return CaseOutcome(
@@ -163,18 +140,21 @@ class ResultsFolder:
             files=tuple(files),
             seconds=entry.seconds,
             done_before=True,
+            corrected=changed or result.detections != detected.detections,
         )
 
     def check(self, case: Case) -> None:
         """Refuse to replace files that are not the program's own.
 
         Raises:
-            InputError: if a person has written or changed a file of the case, or it is of another scan.
+            InputError: if a person has written or changed a file of the case, it is of another scan, or its
+                record cannot be read.
         """
-        entry = self._record.cases.get(case.name)
-        for suffix in self._suffixes:
-            path = case_path(self.folder, case.name, suffix)
-            self._check_file(path, entry.files.get(path.name, ()) if entry else ())
+        paths = [case_path(self.folder, case.name, suffix) for suffix in self._suffixes]
+        entry = self._records.entry(case.name)
+        for path in paths:
+            known = entry.files.get(path.name, ()) if entry else ()
+            self._check_file(path, bool(known), not path.is_file() or file_digest(path) in known)
         if entry is None or self._overwrite or not entry.image:
             return
         if Path(entry.image) == case.image_path.resolve():
@@ -208,7 +188,7 @@ class ResultsFolder:
         judged = review(result, self._bundle.table.names, self._bundle.shape.mean)
         shown = self.shown_path(case)
         outcome = CaseOutcome(case.name, shown, result, warnings=warnings, seconds=seconds)
-        entry = _Entry(
+        entry = Entry(
             image=str(shown.resolve()) if shown else "",
             scan=scan if shown else scan._replace(state=""),
             model=self._model,
@@ -218,24 +198,25 @@ class ResultsFolder:
             warnings=warnings,
         )
         try:
-            with tempfile.TemporaryDirectory(prefix=".writing-", dir=self.folder) as name:
+            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.folder) as name:
                 beside = Path(name)
                 write_case(result, beside)
                 if draw is not None:
                     draw(beside / f"{case.name}{PICTURE_SUFFIX}")
                 written = {path.name: file_digest(path) for path in beside.iterdir()}
-                before = self._record.cases[case.name].files if case.name in self._record.cases else {}
+                there = self._records.entry(case.name)
+                before = there.files if there is not None else {}
                 both = {
                     file: list(dict.fromkeys([*before.get(file, ()), digest]))
                     for file, digest in written.items()
                 }
-                self._put(case.name, replace(entry, files={**before, **both}))
+                self._records.put(case.name, replace(entry, files={**before, **both}))
                 for file in written:
                     (beside / file).replace(self.folder / file)
                 for file in before.keys() - written.keys():
                     self._remove(self.folder / file, before[file])
                 now = {file: [digest] for file, digest in written.items()}
-                self._put(case.name, replace(entry, files=now))
+                self._records.put(case.name, replace(entry, files=now))
         except OSError as error:
             raise unwritable(self.folder, error) from error
         return replace(outcome, files=tuple(self.folder / f"{case.name}{end}" for end in self._suffixes))
@@ -257,85 +238,65 @@ class ResultsFolder:
         doubtful as the panel ranks them.
 
         Raises:
-            InputError: if the summary was changed since it was written, or cannot be written.
+            InputError: if the summary was changed since it was written, or cannot be written, or a record
+                cannot be read.
         """
-        record = self._read()
-        tried = {_of(summary_row(outcome)) for outcome in outcomes}
-        earlier = [row for row in record.failed if _of(row) not in tried and Path(row["image_path"]).exists()]
-        record.failed = sorted(
-            [*earlier, *(summary_row(outcome) for outcome in outcomes if outcome.error)],
-            key=lambda row: natural_key(row["case"]),
-        )
-        failed = {_of(row) for row in record.failed}
+        failed = self._record_failures(outcomes)
         rows = {
             name: entry.row
-            for name, entry in record.cases.items()
-            if _of(entry.row) not in failed and (self.folder / f"{name}.csv").is_file()
+            for name, entry in self._records.entries().items()
+            if scan_of(entry.row) not in failed and (self.folder / f"{name}.csv").is_file()
         }
         ranked = in_order_of_doubt([_reviewed(row) for row in rows.values()])
-        text = summary_text([*record.failed, *(rows[item.case] for item in ranked)])
+        first = sorted(failed.values(), key=lambda row: natural_key(row["case"]))
         path = self.folder / SUMMARY_NAME
-        try:
-            self._check_file(path, record.summary)
-        except InputError:
-            self._write(record)
-            raise
-        digest = text_digest(text)
-        self._write(replace(record, summary=[*record.summary, digest]))
-        write_text(path, text)
-        self._write(replace(record, summary=[digest]))
+        self._check_file(path, self._written.knows_of(path), self._written.may_replace(path))
+        with self._written.replacing(path) as temporary:
+            write_text(temporary, summary_text([*first, *(rows[item.case] for item in ranked)]))
         return path
 
-    def _check_file(self, path: Path, known: Collection[str]) -> None:
+    def _record_failures(self, outcomes: Collection[CaseOutcome]) -> dict[tuple[str, str], dict[str, str]]:
+        """Record which cases have failed, and give the lines of all that have, by scan."""
+        tried = {scan_of(row): row for row in map(summary_row, outcomes)}
+        failed = {scan: row for scan, row in tried.items() if row["error"]}
+        known = {scan_of(row): row for row in self._records.failures()}
+        for scan, row in known.items():
+            if scan not in tried and Path(row["image_path"]).exists():
+                failed[scan] = row
+            elif scan not in failed:
+                self._records.drop_failure(row)
+        for scan, row in failed.items():
+            if known.get(scan) != row:
+                self._records.put_failure(row)
+        return failed
+
+    def _check_file(self, path: Path, known: bool, own: bool) -> None:
+        """Refuse to replace a file that is read, or is not as the program wrote it.
+
+        Args:
+            path: the file.
+            known: whether the program wrote one of this name.
+            own: whether this is it, or there is none.
+        """
         if path.resolve() in self._given:
             raise InputError(
                 f"{path}: the same run reads this file, so it is not replaced; choose another output folder."
             )
-        if self._overwrite or not path.is_file() or file_digest(path) in known:
-            return
-        how = "was changed since this program wrote it" if known else "was not written by this program"
-        raise InputError(
-            f"{path}: it {how}, so it is kept; choose another output folder, move the file away, or replace "
-            "it with detect --overwrite."
-        )
+        if not (self._overwrite or own):
+            raise not_own(path, "detect", known=known)
 
     def _remove(self, path: Path, known: Collection[str]) -> None:
         """Remove a file of an earlier result, such as its picture, if it is the program's own."""
         if path.is_file() and file_digest(path) in known:
             path.unlink()
 
-    def _put(self, case: str, entry: _Entry) -> None:
-        record = self._read()  # another process may detect into the same folder
-        record.cases[case] = entry
-        self._write(record)
 
-    def _read(self) -> _Record:
-        path = self.folder / RECORD_NAME
-        if not path.is_file():
-            return _Record()
-        text = read_text(path)
-        try:
-            content = json.loads(text)
-            if (content["format"], content["version"]) != (_FORMAT, _VERSION):
-                raise ValueError("of another version")
-            entries = {name: _entry_from(row) for name, row in content["cases"].items()}
-            return _Record(entries, list(content["failed"]), list(content["summary"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path}: the record of the results cannot be read ({error}); move it away or choose another "
-                "output folder, for without it no result there is replaced."
-            ) from error
-
-    def _write(self, record: _Record) -> None:
-        content = {"format": _FORMAT, "version": _VERSION, **asdict(record)}
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_text(self.folder / RECORD_NAME, text + "\n")
-        self._record = record
-
-
-def _entry_from(content: dict[str, Any]) -> _Entry:
-    entry = _Entry(**content)
-    return replace(entry, scan=ScanIdentity(*entry.scan), warnings=tuple(entry.warnings))
+def _one_each(inputs: Iterable[Input]) -> Iterable[Input]:
+    """The inputs without those that are there already under another spelling of their path."""
+    kept: dict[object, Input] = {}
+    for item in inputs:
+        kept.setdefault(item if item.problem else (item.case.name, item.case.image_path.resolve()), item)
+    return kept.values()
 
 
 def _is_same(path: Path, known: ScanIdentity) -> bool:
@@ -343,10 +304,6 @@ def _is_same(path: Path, known: ScanIdentity) -> bool:
         return is_same_scan(path, known)
     except OSError:
         return False
-
-
-def _of(row: dict[str, str]) -> tuple[str, str]:
-    return row["case"], row["image_path"]
 
 
 def _reviewed(row: dict[str, str]) -> Review:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,13 +60,12 @@ def in_order_of_doubt(reviews: Sequence[Review]) -> list[Review]:
     """
     confidences = [item.lowest_confidence for item in reviews]
     fits = [-math.inf if math.isnan(item.misfit_mm) else -item.misfit_mm for item in reviews]
+    sorted_confidences, sorted_fits = sorted(confidences), sorted(fits)
 
     def place(row: int) -> tuple[int, int, str]:
-        ranks = sorted((_rank(confidences[row], confidences), _rank(fits[row], fits)))
+        ranks = sorted(
+            (bisect_left(sorted_confidences, confidences[row]), bisect_left(sorted_fits, fits[row]))
+        )
         return ranks[0], ranks[1], reviews[row].case
 
     return [reviews[row] for row in sorted(range(len(reviews)), key=place)]
-
-
-def _rank(value: float, values: Sequence[float]) -> int:
-    return sum(other < value for other in values)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy as np
 from LandmarkDetectionLib.data.cases import Case
 from LandmarkDetectionLib.data.digests import file_digest
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import read_text
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.detection.records import RECORDS_NAME, Records
 from LandmarkDetectionLib.detection.results import CaseDetections, case_path, read_case
-from LandmarkDetectionLib.detection.results_folder import RECORD_NAME
 
 _SHOWN = 3
 """So many names are listed in a sentence."""
@@ -32,7 +30,7 @@ class DetectionsFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(folder)
-        self._written = _written_digests(self._folder)
+        self._records = Records(self._folder / RECORDS_NAME)
         self._edited: list[str] = []
         self._corrected: list[str] = []
 
@@ -50,14 +48,14 @@ class DetectionsFolder:
         result = read_case(self._folder, case.name)
         path = case_path(self._folder, case.name, ".csv")
         _refuse_other_names(path, result, truth, case.landmark_path or case.mask_path)
-        known = self._written.get(path.name)
-        edited = known is not None and file_digest(path) not in known
+        known = self._digests(case.name, path.name)
+        edited = bool(known) and file_digest(path) not in known
         markups = case_path(self._folder, case.name, ".mrk.json")
         differs = False
         if markups.is_file() and not _is_truth(markups, case):
             marked = _read_or_none(markups)
             differs = marked is None or _differ(result, marked)
-            if marked is not None and (known is None or edited):
+            if marked is not None and (edited or not known):
                 _refuse_cut(path, result, marked)
         if edited:
             self._edited.append(path.name)
@@ -81,14 +79,13 @@ class DetectionsFolder:
             )
         return sentences
 
-
-def _written_digests(folder: Path) -> Mapping[str, Sequence[str]]:
-    """The digests that the files of results had when they were written; none where no record can be read."""
-    try:
-        entries = json.loads(read_text(folder / RECORD_NAME))["cases"].values()
-        return {file: list(digests) for entry in entries for file, digests in entry["files"].items()}
-    except (InputError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    def _digests(self, case: str, file: str) -> Sequence[str]:
+        """Those that a file may have as `detect` wrote it; none where no record can be read."""
+        try:
+            entry = self._records.entry(case)
+        except InputError:
+            return ()
+        return entry.files.get(file, ()) if entry else ()
 
 
 def _refuse_other_names(path: Path, result: CaseDetections, truth: LandmarkSet, where: Path | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from slicer.i18n import tr as _
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, files_of_cases, find_table
 from LandmarkDetectionLib.data.dataset import CASES_NAME, cases_of, write_case
-from LandmarkDetectionLib.data.digests import ScanIdentity, identify
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.inputs import Input, find_inputs
@@ -60,7 +58,6 @@ class _Batch:
         outcomes: by case name.
         waiting: scans still to do.
         current: the scan that the worker has.
-        identity: of that scan, read while the worker detects.
     """
 
     results: ResultsFolder
@@ -71,7 +68,6 @@ class _Batch:
     outcomes: dict[str, CaseOutcome] = field(default_factory=dict)
     waiting: list[Input] = field(default_factory=list)
     current: Input | None = None
-    identity: Future[ScanIdentity] = field(default_factory=Future)
 
     def read_results(self) -> None:
         """Take in the results that there are of these scans and this model, as they are now."""
@@ -98,13 +94,9 @@ class _Batch:
             result = CaseDetections(case.name, end.detections)
             try:
                 outcome = self.results.keep(
-                    case,
-                    result,
-                    self.identity.result(),
-                    seconds=end.seconds,
-                    warnings=end.warnings,
+                    case, result, end.scan, seconds=end.seconds, warnings=end.warnings
                 )
-            except (InputError, OSError) as reason:
+            except InputError as reason:
                 outcome = self.results.failure(case, str(reason))
         else:
             outcome = self.results.failure(case, end.text)
@@ -151,7 +143,6 @@ class BatchSection:
         self._listed_for: tuple[object, ...] = ()
         self._dataset_shown = ""
         self._running = False
-        self._beside = ThreadPoolExecutor(max_workers=1)
         self._list_later = Later(self._list_cases, milliseconds=300)
         self._next_later = Later(self._detect_next, milliseconds=0)
         self._fill_later = Later(self._fill_table, milliseconds=100)
@@ -207,7 +198,6 @@ class BatchSection:
         self._list_later.drop()
         self._next_later.drop()
         self._fill_later.drop()
-        self._beside.shutdown(wait=False)
 
     # What the worker says
 
@@ -282,7 +272,6 @@ class BatchSection:
         if problem:
             self.on_end(Failure(0, "volume", problem))
         else:
-            batch.identity = self._beside.submit(identify, batch.current.case.image_path)
             self._client.detect(batch.model, batch.device, batch.current.case.image_path.resolve())
         self._fill_later.ask()
 

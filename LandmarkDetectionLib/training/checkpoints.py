@@ -156,11 +156,15 @@ def newest_whole(folder: Path) -> Path | None:
         return last
     if not _is_whole(previous):
         raise InputError(
-            f"{last}: the checkpoint is damaged, and there is no whole one before it; delete {folder} "
-            "to train this network anew."
+            f"{last}: the checkpoint is damaged, and there is no whole one before it; "
+            f"{_to_train_anew(folder)}."
         )
     _log.warning("%s is damaged or missing: the training goes on from the epoch before.", last)
     return previous
+
+
+def _to_train_anew(folder: Path) -> str:
+    return f"delete {folder / 'checkpoints'} and {folder / PREVIOUS} to train this network anew"
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -180,10 +184,7 @@ def load_best(module: Module, folder: Path) -> Module:
     """
     best = folder / "checkpoints" / "best.ckpt"
     if not _is_whole(best):
-        raise InputError(
-            f"{best}: the checkpoint is damaged or missing; delete {folder / 'checkpoints'} to train this "
-            "network anew."
-        )
+        raise InputError(f"{best}: the checkpoint is damaged or missing; {_to_train_anew(folder)}.")
     checkpoint = torch.load(best, map_location="cpu", weights_only=False)
     module.load_state_dict(checkpoint["state_dict"])
     return module

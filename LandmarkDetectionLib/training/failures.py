@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,21 +11,18 @@ from pathlib import Path
 import torch
 
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.detection.devices import GPU_MEMORY, MACHINE_MEMORY
 
 _SMALLER = (
     "make batch or the field (crop) smaller in the configuration and train into a new --output, or close "
     "other programs"
 )
-_GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-_SHARED_MEMORY = ("Bus error", "shared memory", "/dev/shm", "</torch_")
-_MEMORY = (
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "could not create a memory",
-    "can't start new thread",
+_SHARED_MEMORY = re.compile(
+    r"killed by signal: Bus error|insufficient shared memory \(shm\)|workers are out of shared memory"
+    r"|unable to [^<\n]*file </torch_[^>\n]*>[^\n]*: (No space left on device|Cannot allocate memory)"
 )
+"""PyTorch's own sentences; the shared memory of a GPU, or a file that lies in /dev/shm, is another matter."""
+_MEMORY = (*MACHINE_MEMORY, "can't start new thread")
 _KILLED_WORKER = ("killed by signal: Killed", "exited unexpectedly")
 _FULL_DISK = (
     "No space left on device",
@@ -57,9 +55,9 @@ def explain(error: BaseException) -> str | None:
     """What the machine lacks and what to do; None if the error, and those behind it, say nothing of it."""
     errors = list(_with_causes(error))
     text = "\n".join(str(item) for item in errors)
-    if any(isinstance(item, torch.OutOfMemoryError) for item in errors) or _has(text, _GPU_MEMORY):
+    if any(isinstance(item, torch.OutOfMemoryError) for item in errors) or _has(text, GPU_MEMORY):
         return f"the memory of the GPU ran out; {_SMALLER}"
-    if _has(text, _SHARED_MEMORY):
+    if _SHARED_MEMORY.search(text):
         return (
             "the shared memory (/dev/shm) through which loading processes hand over their samples is full; "
             "give it more (docker run --shm-size=8g), or load without processes: --set training.workers=0 "

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from LandmarkDetectionLib.data.digests import NO_SCAN, ScanIdentity
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
@@ -92,6 +93,7 @@ class Result:
         seconds: that the detection took.
         device: where it ran in the end.
         warnings: what a person should know of the result, a sentence each.
+        scan: the identity of the scan that was read; empty for voxels that both processes map.
     """
 
     number: int
@@ -99,6 +101,7 @@ class Result:
     seconds: float
     device: str
     warnings: tuple[str, ...] = ()
+    scan: ScanIdentity = NO_SCAN
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def decode(line: str) -> Request | Event:
         elif kind is Result:
             fields["detections"] = tuple(map(_detection, fields["detections"]))
             fields["warnings"] = tuple(fields["warnings"])
+            fields["scan"] = ScanIdentity(*fields["scan"])
         elif kind is Ready:
             fields["devices"] = tuple(map(tuple, fields["devices"]))
         message: Request | Event = kind(**fields)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
+from LandmarkDetectionLib.data.digests import NO_SCAN, unchanged
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.detector import Detector, load_detector
 from LandmarkDetectionLib.detection.devices import is_out_of_memory, resolve_device
 from LandmarkDetectionLib.detection.doubts import doubts
-from LandmarkDetectionLib.detection.results import Detection
+from LandmarkDetectionLib.detection.memory import TOO_LITTLE_MEMORY, detect_within_memory
 from LandmarkDetectionLib.model.bundle import DESCRIPTION_FILE
 from LandmarkDetectionLib.worker.protocol import (
     Detect,
@@ -31,9 +32,6 @@ from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
 Say = Callable[[Event], None]
 _CPU = torch.device("cpu")
-_TOO_LITTLE_MEMORY = (
-    "This machine has too little memory for the scan: close other programs, or crop the scan to the anatomy."
-)
 
 
 class _FailedError(Exception):
@@ -64,53 +62,33 @@ class Session:
 
     def detect(self, request: Detect) -> None:
         """Detect and say how it ended: with a `Result` or a `Failure`, never with an exception."""
-        start = time.perf_counter()
         try:
-            detections, warnings, device = self._detect(request)
-            seconds = time.perf_counter() - start
-            event: Event = Result(request.number, detections, seconds, str(device), warnings)
+            event: Event = self._detect(request)
         except _FailedError as error:
             event = Failure(request.number, error.kind, str(error))
         except Exception as error:  # the border of the process: the panel shows it, the worker lives on
-            event = Failure(
-                request.number,
-                "fault",
-                f"The detection failed ({error}): please report it with the details in the log.",
-                traceback.format_exc(),
-            )
+            event = _failure(request, error)
         self._say(event)
 
-    def _detect(self, request: Detect) -> tuple[tuple[Detection, ...], tuple[str, ...], torch.device]:
-        """What is in the scan, what a person should know of it, and where it was computed in the end."""
+    def _detect(self, request: Detect) -> Result:
+        start = time.perf_counter()
         self._stop_if_cancelled(request.number)
         device = _device_of(request)
-        volume = _volume_of(request)
-        detector = self._detector(request, device)
-        while True:
-            try:
-                detections = detector.detect(volume, progress=self._reporter(request.number))
-                return detections, doubts(detections, detector.bundle, volume), device
-            except InputError as error:
-                raise _FailedError("volume", str(error)) from error
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                detector, device = self._with_less_memory(request, detector, device)
-
-    def _with_less_memory(
-        self, request: Detect, detector: Detector, device: torch.device
-    ) -> tuple[Detector, torch.device]:
-        """A detector to try next when memory has run out: in smaller pieces, then on the CPU."""
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        smaller = detector.in_smaller_pieces()
-        if smaller is not None:
-            self._say(Notice(request.number, f"Not enough memory on {device}: trying in smaller pieces."))
-            return smaller, device
-        if device.type != "cpu":
-            self._say(Notice(request.number, f"Not enough memory on {device}: going on with the slower CPU."))
-            return self._detector(request, _CPU), _CPU
-        raise _FailedError("out of memory", _TOO_LITTLE_MEMORY)
+        try:
+            with unchanged(request.scan) if isinstance(request.scan, Path) else nullcontext(NO_SCAN) as scan:
+                volume = _volume_of(request)
+                detector = self._detector(request, device)
+                detections, device = detect_within_memory(
+                    detector,
+                    volume,
+                    on_cpu=lambda: self._detector(request, _CPU),
+                    notice=lambda text: self._say(Notice(request.number, text)),
+                    progress=self._reporter(request.number),
+                )
+        except InputError as error:
+            raise _FailedError("volume", str(error)) from error
+        warnings = doubts(detections, detector.bundle, volume)
+        return Result(request.number, detections, time.perf_counter() - start, str(device), warnings, scan)
 
     def _detector(self, request: Detect, device: torch.device) -> Detector:
         """The detector of a model, loaded if it is not the one that is kept, or has changed since."""
@@ -147,6 +125,19 @@ class Session:
             raise _FailedError("cancelled", "The detection was cancelled.")
 
 
+def _failure(request: Detect, error: Exception) -> Failure:
+    """The end of a detection in which something went wrong that nobody has foreseen, or memory ran out."""
+    if is_out_of_memory(error):
+        text = TOO_LITTLE_MEMORY[0].upper() + TOO_LITTLE_MEMORY[1:]
+        return Failure(request.number, "out of memory", text)
+    return Failure(
+        request.number,
+        "fault",
+        f"The detection failed ({error}): please report it with the details in the log.",
+        "".join(traceback.format_exception(error)),
+    )
+
+
 def _device_of(request: Detect) -> torch.device:
     try:
         return resolve_device(request.device)
@@ -157,11 +148,9 @@ def _device_of(request: Detect) -> torch.device:
 def _volume_of(request: Detect) -> Volume:
     try:
         return request.scan.open() if isinstance(request.scan, SharedVolume) else read_volume(request.scan)
-    except InputError as error:
-        raise _FailedError("volume", str(error)) from error
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            raise _FailedError("out of memory", _TOO_LITTLE_MEMORY) from error
+        if is_out_of_memory(error):
+            raise
         raise _FailedError(
             "volume", f"The scan cannot be read ({error}): make room on the disk and detect again."
         ) from error

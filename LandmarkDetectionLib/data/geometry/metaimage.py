@@ -198,11 +198,14 @@ def _check_voxels(path: Path, fields: dict[str, str], counts: Sequence[int], hea
     check_there(path, files)
     local = files == [path]
     if fields.get("CompressedData", "false").lower() not in ("true", "t", "1"):
-        skip = "0" if local else fields.get("HeaderSize", "0")
-        if skip == "-1":
+        skip = fields.get("HeaderSize", "0")
+        if skip == "-1" and not local:
             return None  # the voxels are the last bytes, which ITK counts
-        if not skip.isdigit():
-            raise InputError(f"{path}: HeaderSize is '{skip}', not a number of bytes; correct it.")
+        if not skip.isdigit() or (local and skip != "0"):
+            raise InputError(
+                f"{path}: HeaderSize is '{skip}', not the bytes before the voxels in a file of their own; "
+                "correct it."
+            )
         check_raw(path, files, header if local else int(skip), expected)
         return None
     if len(files) != 1:

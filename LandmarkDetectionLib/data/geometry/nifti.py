@@ -137,10 +137,14 @@ def read_nifti(path: Path) -> Reading:
             raise
         except (struct.error, ValueError, OverflowError) as error:
             raise EOFError from error
+        if header.datatype not in _VOXEL_BYTES:
+            raise InputError(
+                f"{path}: NIfTI voxels of type {header.datatype} (binary?) cannot be read; save the image "
+                "with numbers of 8 or 16 bits."
+            )
         stream.seek(header.start)
         floats = np.dtype(order + _FLOATS[header.datatype]) if header.datatype in _FLOATS else None
-        if header.datatype in _VOXEL_BYTES:
-            count_bytes(path, stream, math.prod(header.size) * _VOXEL_BYTES[header.datatype], floats)
+        count_bytes(path, stream, math.prod(header.size) * _VOXEL_BYTES[header.datatype], floats)
     if len(header.size) < 3:
         return Reading()  # not 3D: the reader says so
     frame = _frame(path, header)

@@ -37,6 +37,8 @@ from LandmarkDetectionLib.data.geometry.stored import (
 
 _ANATOMICAL = re.compile(r"(left|right)-(posterior|anterior)-superior|lps|ras|las", re.IGNORECASE)
 _END = re.compile(rb"\r?\n\r?\n")
+_UNSAID = re.compile(rb"\r?\n(?:encoding|data ?file|byte ?skip):[^\n]*", re.IGNORECASE)
+"""What does not hold of voxels that stand unpacked behind their header."""
 _VOXEL_BYTES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
     **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
@@ -74,9 +76,9 @@ def read_nrrd(path: Path) -> Reading:
     check_spacing(path, steps.tolist())
     if len(spacings) == len(sizes) == len(steps) == 3:
         check_spacings_agree(path, sizes, ("spacings", spacings), ("space directions", steps))
-    _check_voxels(path, header, sizes)
+    substitute = _check_voxels(path, header, sizes)
     units = re.findall(r'"([^"]*)"', fields.get("space units", "")) or fields.get("space units", "").split()
-    return Reading(millimetres=millimetres_of(path, "space units", units))
+    return Reading(millimetres=millimetres_of(path, "space units", units), substitute=substitute)
 
 
 def voxel_files(path: Path) -> list[Path]:
@@ -91,12 +93,12 @@ class _Header:
 
     Attributes:
         fields: by their names in small letters.
-        length: in bytes.
+        content: all of it.
         files: in which the voxels are.
     """
 
     fields: dict[str, str]
-    length: int
+    content: bytes
     files: list[Path]
 
 
@@ -112,7 +114,7 @@ def _read(path: Path) -> _Header | None:
     named = fields.get("data file", fields.get("datafile", ""))
     after = re.search(r"^data ?file:.*$", text, re.MULTILINE | re.IGNORECASE)
     listed = text[after.end() :] if after else ""
-    return _Header(fields, len(content), data_files(path, named, listed) if named else [path])
+    return _Header(fields, content, data_files(path, named, listed) if named else [path])
 
 
 def _decoded(content: bytes) -> str:
@@ -136,8 +138,11 @@ def _directions(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
     return np.array([vector[:3] for vector in vectors])
 
 
-def _check_voxels(path: Path, header: _Header, sizes: list[int]) -> None:
-    """Count what is stored raw or packed; text, and lines to be skipped, are left to the reader."""
+def _check_voxels(path: Path, header: _Header, sizes: list[int]) -> bytes | None:
+    """Count what is stored raw or packed; text, and lines to be skipped, are left to the reader.
+
+    Gives the file with its voxels unpacked where they are packed with bzip2, which ITK does not unpack.
+    """
     fields, files = header.fields, header.files
     check_there(path, files)
     voxel = _VOXEL_BYTES.get(fields.get("type", "").lower())
@@ -145,9 +150,9 @@ def _check_voxels(path: Path, header: _Header, sizes: list[int]) -> None:
     skip = fields.get("byte skip", fields.get("byteskip", "0"))
     lines = fields.get("line skip", fields.get("lineskip", "0"))
     if voxel is None or not sizes or lines != "0" or not skip.isdigit():
-        return
+        return None
     expected = math.prod(sizes) * voxel
-    start = header.length if files == [path] else 0
+    start = len(header.content) if files == [path] else 0
     if encoding == "raw":
         check_raw(path, files, start + int(skip), expected)
     elif encoding in _UNPACKED and len(files) == 1:
@@ -156,6 +161,10 @@ def _check_voxels(path: Path, header: _Header, sizes: list[int]) -> None:
             with _UNPACKED[encoding](stream) as unpacked:
                 unpacked.read(int(skip))
                 count_bytes(path, unpacked, expected)
+    if not encoding.startswith("bz") or len(files) != 1:
+        return None
+    voxels = bz2.decompress(files[0].read_bytes()[start:])[int(skip) :]
+    return _UNSAID.sub(b"", header.content.rstrip()) + b"\nencoding: raw\n\n" + voxels
 
 
 def _numbers(text: str) -> list[float]:

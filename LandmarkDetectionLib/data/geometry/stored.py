@@ -17,8 +17,6 @@ NOT_FINITE = "the image has voxels that are NaN or infinite; replace them by a n
 _CHUNK_BYTES = 1 << 22
 _HEADER_CHUNK_BYTES = 1 << 16
 _MOST_HEADER_BYTES = 1 << 24
-_PADDING_BYTES = 1024
-"""Writers may fill up the last block of a file with so many zeros, no more."""
 
 
 def open_maybe_packed(path: Path) -> BinaryIO:
@@ -103,9 +101,10 @@ def count_bytes(path: Path, stream: BinaryIO, size: int, floats: np.dtype[np.flo
         left -= len(chunk)
         if floats is not None and not np.isfinite(np.frombuffer(chunk, floats)).all():
             raise InputError(f"{path}: {NOT_FINITE}")
-    _check_end(path, size, stream.read(_PADDING_BYTES + 1))
-    while stream.read(_CHUNK_BYTES):  # to the checksum
-        pass
+    excess = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        excess += len(chunk)
+    _check_excess(path, size, excess)
 
 
 def check_raw(path: Path, files: Sequence[Path], first: int, size: int) -> None:
@@ -124,19 +123,13 @@ def check_raw(path: Path, files: Sequence[Path], first: int, size: int) -> None:
     there = sum(max(file.stat().st_size - first, 0) for file in files)
     if there < size:
         raise EOFError
-    end = b"\1" * min(there - size, _PADDING_BYTES + 1)
-    if [*files] == [path] and there - size <= _PADDING_BYTES:
-        with path.open("rb") as stream:
-            stream.seek(first + size)
-            end = stream.read()
-    _check_end(path, size, end)
+    _check_excess(path, size, there - size)
 
 
-def _check_end(path: Path, size: int, end: bytes) -> None:
-    """Refuse what stands behind the last voxel, unless it is a few zeros."""
-    if len(end) > _PADDING_BYTES or any(end):
-        more = "more than 1024" if len(end) > _PADDING_BYTES else str(len(end))
+def _check_excess(path: Path, size: int, excess: int) -> None:
+    """Bytes that nobody speaks of may lie before the voxels as well as behind, and move them all."""
+    if excess:
         raise InputError(
-            f"{path}: by the header the voxels take {size} bytes and {more} bytes more are there: the header "
-            "is not of this image or leaves out where in the file they start; export it again."
+            f"{path}: by the header the voxels take {size} bytes and {excess} bytes more are there: the "
+            "header is not of this image or leaves out where in the file they start; export it again."
         )

@@ -315,18 +315,40 @@ def test_a_raw_file_with_a_header_of_its_own_that_nobody_mentions(tmp_path: Path
     for path in (nrrd, meta):
         np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-6)
     meta.write_text(meta.read_text().replace(f"HeaderSize = {header}", "HeaderSize = some"))
-    assert "HeaderSize is 'some', not a number of bytes" in refusal(meta)
+    assert "HeaderSize is 'some', not the bytes before the voxels" in refusal(meta)
 
 
-def test_zeros_that_fill_up_the_last_block_of_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [1, 16, 2048])
+def test_bytes_that_nobody_speaks_of(tmp_path: Path, more: int) -> None:
+    """They may lie before the voxels, such as a header extension that is not stepped over."""
+    content = bytes(more) + VOXELS.tobytes()
     for path in (
-        write_nrrd(tmp_path / "a.nrrd", nrrd_geometry(), content=VOXELS.tobytes() + bytes(100)),
-        write_meta(tmp_path / "a.mha", content=VOXELS.tobytes() + bytes(1024)),
-        write_nifti(tmp_path / "a.nii", sform=form(), content=VOXELS.tobytes() + bytes(16)),
+        write_nrrd(tmp_path / "a.nrrd", nrrd_geometry(), content=content),
+        write_meta(tmp_path / "a.mha", content=content),
+        write_nifti(tmp_path / "a.nii", sform=form(), content=content),
+        write_nifti(tmp_path / "a.nii.gz", sform=form(), content=content),
     ):
-        np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-5)
-        path.write_bytes(path.read_bytes() + b"\1")
-        assert "the header is not of this image" in refusal(path)
+        assert f"{more} bytes more are there" in refusal(path)
+    assert "HeaderSize is '10'" in refusal(write_meta(tmp_path / "a.mha", HeaderSize="10"))
+
+
+@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize("skip", [0, 20])
+def test_nrrd_voxels_packed_with_bzip2(tmp_path: Path, detached: bool, skip: int) -> None:
+    packed = bz2.compress(bytes(skip) + VOXELS.tobytes())
+    lines = nrrd_geometry() + f"\nbyte skip: {skip}" + ("\ndata file: a.bz2" if detached else "")
+    (tmp_path / "a.bz2").write_bytes(packed)
+    path = write_nrrd(tmp_path / "a.nrrd", lines, content=b"" if detached else packed, encoding="bzip2")
+    np.testing.assert_allclose(bright_place(path), PLACE, atol=1e-6)
+    np.testing.assert_array_equal(read_volume(path).voxels, VOXELS)
+
+
+def test_nifti_voxels_of_one_bit(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", sform=form())
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h", content, 70, 1)
+    path.write_bytes(content)
+    assert "voxels of type 1 (binary?) cannot be read" in refusal(path)
 
 
 def test_a_long_header_with_much_of_its_own(tmp_path: Path) -> None:
@@ -443,13 +465,6 @@ def test_a_meta_image_with_colons_and_a_size_that_is_the_spacing(tmp_path: Path)
 def test_spacing_twice_in_a_meta_image(tmp_path: Path) -> None:
     path = write_meta(tmp_path / "a.mha", "ElementSpacing = 1 1 1")
     assert "ElementSpacing twice, 0.5 0.75 2 and 1 1 1" in refusal(path)
-
-
-def test_complex_voxels(tmp_path: Path) -> None:
-    image = sitk.Image([4, 4, 4], sitk.sitkComplexFloat32)
-    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    sitk.WriteImage(image, str(tmp_path / "a.nii"))
-    assert "several values per voxel (colour, or complex?)" in refusal(tmp_path / "a.nii")
 
 
 def test_two_places_in_one_meta_image(tmp_path: Path) -> None:

@@ -40,11 +40,17 @@ def tags(number: int, description: str, kind: str) -> dict[str, object]:
     }
 
 
-def test_several_scans_of_a_patient_take_a_choice(hospital: Path) -> None:
-    with pytest.raises(InputError, match="several DICOM series of one patient") as caught:
-        scans_in(hospital)
-    assert "2: Head bone 1.0, 12 files; 3: Head soft 1.0, 12 files" in str(caught.value)
-    assert "--series" in str(caught.value) and "--each" in str(caught.value)
+def test_several_scans_of_a_patient_take_a_choice_and_stop_nobody_else(hospital: Path) -> None:
+    roe, doe = scans_in(hospital)
+    assert (roe.name, roe.problem, doe.name) == ("Roe_7", "", "Doe_head")
+    assert "several DICOM series of one patient" in doe.problem
+    assert "2: Head bone 1.0, 12 files; 3: Head soft 1.0, 12 files" in doe.problem
+    assert "BONE" not in doe.problem and "--series" in doe.problem and "--each" in doe.problem
+    assert [item.problem for item in find_inputs(hospital)] == ["", doe.problem]
+    with pytest.raises(InputError, match="several DICOM series of one patient"):
+        scans_in(hospital / "Doe")
+    with pytest.raises(InputError, match="several DICOM series of one patient"):
+        collect_cases(hospital)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +134,7 @@ def test_a_patient_with_nothing_but_a_derived_series_is_not_forgotten(hospital: 
     write_series(hospital / "Poe" / "8", uid="3.8", **roe)
     names = [scan.name for scan in scans_in(hospital, series="bone")]
     assert names == ["Doe_head_2", "Roe_7"]
-    with pytest.raises(InputError, match="several DICOM series of one patient"):
-        scans_in(hospital)
+    assert [scan.name for scan in scans_in(hospital)] == ["Poe_8", "Roe_7", "Doe_head"]
     shutil.rmtree(hospital / "Doe" / "head" / "3")
     assert [scan.name for scan in scans_in(hospital)] == ["Doe_head_2", "Poe_8", "Roe_7"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.intensity import Normaliser
+from LandmarkDetectionLib.data.intensity import Normaliser, without_fill
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.volume import Volume
 
@@ -104,3 +104,29 @@ def test_a_part_of_a_scan_is_normalised_anew_only_where_the_window_adapts() -> N
     part = np.linspace(-0.5, 0.5, 1001, dtype=np.float32)
     assert np.abs(Normaliser("adaptive", 0, 100).anew(part)).max() == pytest.approx(1)
     np.testing.assert_array_equal(Normaliser("fixed", -1000, 2000).anew(part), part)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("value", [-3024, -2000, -32768, 32767])
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.5])
+def test_what_lies_beyond_the_field_of_view_is_air(kind: type, value: int, share: float) -> None:
+    random = np.random.default_rng(0)
+    scan = random.normal(-900, 60, (24, 25, 26))
+    scan[8:16, 8:16, 8:16] = random.normal(1000, 300, (8, 8, 8))
+    scan = scan.clip(-1024, 2500).astype(kind)
+    fill = random.random(scan.shape) < share
+    filled = np.where(fill, np.array(value, kind), scan)
+    cleaned = without_fill(filled)
+    assert cleaned.dtype == kind
+    np.testing.assert_array_equal(cleaned[~fill], scan[~fill])
+    np.testing.assert_array_equal(cleaned[fill], scan[~fill].min())
+
+
+def test_a_masked_background_saturated_bone_and_a_flat_scan_are_no_fill() -> None:
+    random = np.random.default_rng(0)
+    masked = np.where(random.random((20, 20, 20)) < 0.8, 0, random.integers(300, 2000, (20, 20, 20)))
+    saturated = random.normal(200, 60, (20, 20, 20)).clip(0, 255).astype(np.uint8)
+    flat = np.zeros((5, 5, 5), np.int16)
+    labels = random.integers(0, 2, (9, 9, 9))
+    for scan in (masked, saturated, flat, labels):
+        assert without_fill(scan) is scan

@@ -308,7 +308,10 @@ def test_a_csv_from_a_spreadsheet_or_from_detect_is_read(tmp_path: Path) -> None
 POINT = {"label": "A", "position": [1, 2, 3]}
 FCSV = "# Markups fiducial file version = 5.0\n"
 WRONG = {
-    ("a.csv", ""): "column 'name' is missing",
+    ("a.csv", ""): "the file is empty",
+    ("a.csv", 'name,x,y,z\nA,1,2,3\n"B,1,2,3\nC,1,2,3\nD",1,2,3\n'): "put the double quote that is missing",
+    ("a.csv", 'name,x,y,z\n"A,1,2,3\nB,1,2,3\n'): "not a text table",
+    ("a.csv", "name,x,y,z,r,a,s\nA,1,2,3,1,2,3\n"): "x,y,z stand beside others",
     ("a.csv", "name,x,y\nA,1,2\n"): "column 'z' is missing",
     ("a.csv", "name,label\nA,1\n"): "column 'x' is missing",
     ("a.csv", "name,x,y,z\n"): "holds no landmarks",
@@ -489,6 +492,13 @@ SEPARATED = {
     "the separator named": ("sep=;\r\nname;x;y;z\r\nL1;1;2;3\r\n", [1, 2, 3]),
     "rows and cells to no purpose": (',,,,\nname,x,y,z,\n,,,,\nL1,1,2,3,\n\n,,,,"\n"\n', [1, 2, 3]),
     "a row name before the first column": ('"","name","x","y","z"\n"1","L1",1,2,3\n', [1, 2, 3]),
+    "a table of Slicer in LPS": (
+        "label,l,p,s,defined,selected,visible,locked,description\nL1,1,2,3,1,1,1,0,\nL2,0,0,0,0,1,1,0,\n",
+        [1, 2, 3],
+    ),
+    "a table of Slicer in RAS": ("label,r,a,s,defined,selected\nL1,-1,-2,3,1,1\n", [1, 2, 3]),
+    "row names of R": ('"","x","y","z"\n"L1",1,2,3\n', [1, 2, 3]),
+    "remarks on top": ("# landmarks of today\n#\nLandmark,X,Y,Z\nL1,1,2,3\n", [1, 2, 3]),
     "a minus sign of typesetters": ("name,x,y,z\nL1,\N{MINUS SIGN}1,2,3e-1\n", [-1, 2, 0.3]),
 }
 
@@ -529,7 +539,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "spelling", ["# coordinatesystem = LPS", "#CoordinateSystem=LPS", '"# COORDINATE SYSTEM = 1",,']
+    "spelling", ["# coordinatesystem = lps", "#CoordinateSystem=LPS", '"# COORDINATE SYSTEM = 1",,']
 )
 def test_a_fiducial_file_says_its_coordinate_system_in_any_spelling(tmp_path: Path, spelling: str) -> None:
     text = f"# Markups fiducial file version = 4.10\n{spelling}\n{COLUMNS}{ROW}\n"

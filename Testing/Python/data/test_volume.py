@@ -2,7 +2,10 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from LandmarkDetectionLib.data.volume import (
     write_volume,
 )
 
+ROOT = Path(__file__).parents[3]
 FRAMES = st.from_type(Frame)
 
 
@@ -156,6 +160,32 @@ def test_a_4d_image_of_one_volume_is_that_volume(tmp_path: Path) -> None:
     assert read_volume(tmp_path / "a.nii").voxels.shape == (4, 5, 6)
 
 
+def test_complex_voxels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 4, 4), np.complex64)), str(path))
+    assert "the voxels are complex numbers; give a scan of their magnitudes" in refusal(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux to limit the memory")
+def test_a_scan_larger_than_the_memory_is_not_called_damaged(tmp_path: Path) -> None:
+    write_volume(Volume(np.zeros((400, 400, 400), np.int16), Frame(size=(400,) * 3)), tmp_path / "large.nrrd")
+    code = """
+import resource, sys
+import SimpleITK
+from pathlib import Path
+from LandmarkDetectionLib.data.volume import read_volume
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), -1))
+try:
+    read_volume(Path(sys.argv[1]))
+except MemoryError:
+    print("told")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "large.nrrd")]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.stdout == "told\n", finished.stderr
+
+
 def test_a_colour_image(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
     sitk.WriteImage(image, str(tmp_path / "scan.mha"))
@@ -164,10 +194,27 @@ def test_a_colour_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_voxels_that_are_no_number(tmp_path: Path, value: float) -> None:
-    volume = made_volume(dtype="float32")
-    volume.voxels[3, 3, 3] = value
-    write_volume(volume, tmp_path / "scan.nii.gz")
+    image = sitk.GetImageFromArray(np.zeros((7, 8, 9), np.float32))
+    image[3, 3, 3] = float(value)
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
     assert "NaN" in refusal(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize("suffix", WRITABLE_SUFFIXES)
+def test_a_full_disk_is_noticed(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ITK says nothing of one: a part of the file is there, or nothing."""
+    write = sitk.WriteImage
+
+    def cut(image: sitk.Image, name: str, **options: Any) -> None:
+        write(image, name, **options)
+        content = Path(name).read_bytes()
+        Path(name).write_bytes(content[: int(part * len(content))])
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    for part in (0, 0.5, 0.99):  # noqa: B007 as `cut` sees it
+        with pytest.raises(InputError, match=r"Cannot write .*scan.* \(what is there is not whole"):
+            write_volume(made_volume(), tmp_path / f"scan{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("spacing", [0.0, -2.0, np.nan])

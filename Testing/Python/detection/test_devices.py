@@ -1,5 +1,7 @@
 """Where to compute."""
 
+import errno
+
 import pytest
 import torch
 
@@ -33,4 +35,8 @@ def test_too_little_memory_is_known_from_other_errors() -> None:
         torch.empty(1 << 50)
     assert is_out_of_memory(refused.value)
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9"))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert is_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert not is_out_of_memory(OSError(errno.ENOENT, "Cannot allocate memory.nii"))
     assert not is_out_of_memory(RuntimeError("sizes do not match"))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_
 from LandmarkDetectionLib.detection.review import in_order_of_doubt, review
 from LandmarkDetectionLib.model.bundle import describe_bundle, load_bundle
 
+ROOT = Path(__file__).parents[3]
 NAMES = ("nasion", "bregma", "lambda")
 
 
@@ -102,14 +107,31 @@ def test_a_corrected_result_is_done_and_is_never_replaced_without_overwrite(
 ) -> None:
     keep(opened(a_model), a_case)
     corrected = a_model.parent / "out" / "head.mrk.json"
-    corrected.write_text("corrected")
-    assert opened(a_model).done(a_case) is not None
+    content = corrected.read_text().replace("10.0", "11.0")
+    corrected.write_text(content)
+    done = opened(a_model).done(a_case)
+    assert done is not None and done.result is not None and done.corrected
+    np.testing.assert_allclose([item.position for item in done.result.detections], np.eye(3) * 11)
     with pytest.raises(InputError, match="was changed since this program wrote it, so it is kept"):
         keep(opened(a_model), a_case)
-    assert corrected.read_text() == "corrected"
+    assert corrected.read_text() == content
+    corrected.write_text("damaged")
+    assert opened(a_model).done(a_case) is None
     keep(opened(a_model, overwrite=True), a_case)
-    assert corrected.read_text() != "corrected"
+    assert corrected.read_text() not in (content, "damaged")
     keep(opened(a_model), a_case)
+
+
+def test_a_corrected_table_is_given_as_corrected_and_changed_markups_count_before_it(
+    a_model: Path, a_case: Case
+) -> None:
+    keep(opened(a_model), a_case)
+    for name, edge in (("head.csv", 12), ("head.mrk.json", 13)):
+        path = a_model.parent / "out" / name
+        path.write_text(path.read_text().replace("10.0", f"{edge}.0"))
+        done = opened(a_model).done(a_case)
+        assert done is not None and done.result is not None and done.corrected
+        np.testing.assert_allclose([item.position for item in done.result.detections], np.eye(3) * edge)
 
 
 @pytest.mark.parametrize("name", ["head.csv", "head.mrk.json"])
@@ -225,11 +247,70 @@ def test_a_summary_that_a_person_has_changed_is_kept(a_model: Path, a_case: Case
     assert path.read_text() == "my notes"
 
 
-def test_a_record_that_cannot_be_read_is_told(a_model: Path, a_case: Case) -> None:
+def test_a_record_that_cannot_be_read_is_told_and_keeps_only_its_own_case(
+    a_model: Path, a_case: Case
+) -> None:
+    other = scan(a_case.image_path.parent, "other")
+    for case in (a_case, other):
+        keep(opened(a_model), case)
+    record = a_model.parent / "out/detection-records/cases/head.json"
+    record.write_text("{}")
+    assert opened(a_model).done(a_case) is None and opened(a_model).done(other) is not None
+    for touching in (lambda: keep(opened(a_model), a_case), lambda: opened(a_model).summarise([])):
+        with pytest.raises(InputError, match=r"head\.json: the record of a result cannot be read"):
+            touching()
+
+
+WRITES = """
+import sys
+from pathlib import Path
+import numpy as np
+from LandmarkDetectionLib.data.cases import Case
+from LandmarkDetectionLib.data.digests import identify
+from LandmarkDetectionLib.detection.results import CaseDetections, Detection
+from LandmarkDetectionLib.detection.results_folder import ResultsFolder
+from LandmarkDetectionLib.model.bundle import load_bundle
+model, folder = Path(sys.argv[1]), Path(sys.argv[2])
+found = tuple(Detection(name, np.zeros(3), "found", 0.5) for name in ("nasion", "bregma", "lambda"))
+results = ResultsFolder(folder, model, load_bundle(model))
+print("ready", flush=True)
+sys.stdin.readline()
+for image in map(Path, sys.argv[3:]):
+    case = Case(image.name.removesuffix(".nii.gz"), image)
+    outcome = results.keep(case, CaseDetections(case.name, found), identify(image), seconds=1)
+    results.summarise([outcome, results.failure(Case(f"bad {case.name}", image), "It is bad.")])
+"""
+
+
+def test_two_processes_that_detect_into_one_folder_lose_nothing(a_model: Path, tmp_path: Path) -> None:
+    cases = [scan(tmp_path / "scans", f"{number}", f"{number}") for number in range(40)]
+    halves = ([str(case.image_path) for case in cases[first::2]] for first in (0, 1))
+    command = (sys.executable, "-c", WRITES, a_model, tmp_path / "out")
+    pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    jobs = [subprocess.Popen([*command, *half], cwd=ROOT, encoding="utf-8", **pipes) for half in halves]
+    for job in jobs:
+        assert job.stdout is not None and job.stdout.readline() == "ready\n"
+    for job in jobs:
+        assert job.stdin is not None
+        job.stdin.write("\n")
+        job.stdin.flush()
+    assert [job.communicate()[1] for job in jobs] == ["", ""]
+    assert all(opened(a_model).done(case) is not None for case in cases)
+    for case in cases:
+        keep(opened(a_model), case)
+    summary = rows(opened(a_model).summarise([]))
+    names = {case.name for case in cases}
+    assert {row["case"] for row in summary} == names | {f"bad {name}" for name in names}
+
+
+def test_what_the_summary_was_earlier_is_forgotten_in_the_end(a_model: Path, a_case: Case) -> None:
     keep(opened(a_model), a_case)
-    (a_model.parent / "out" / "detections.json").write_text("{}")
-    with pytest.raises(InputError, match=r"detections\.json: the record of the results cannot be read"):
-        opened(a_model)
+    opened(a_model).summarise([])
+    known = a_model.parent / "out/detection-records/summary.csv.written"
+    (before,) = known.iterdir()
+    os.utime(before, (0, 0))
+    opened(a_model).summarise([CaseOutcome("bad", a_case.image_path, None, "It is empty.")])
+    assert before not in known.iterdir() and len(list(known.iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -251,6 +332,12 @@ def test_a_case_whose_files_would_be_anothers_is_refused_and_the_others_go_on(
     assert all("would overwrite" in item.problem for item in checked if item.problem)
 
 
-def test_a_scan_that_is_given_twice_is_one(tmp_path: Path) -> None:
-    (only,) = refuse_shared_names([Input(Case("head", tmp_path / "head.nii.gz"))] * 2)
-    assert only.problem == ""
+def test_a_scan_that_is_given_twice_is_one_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scan(tmp_path / "scans", "head").image_path
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    monkeypatch.chdir(tmp_path)
+    given = [Path("scans/head.nii.gz"), path, Path("link/head.nii.gz"), Path("link/../scans/head.nii.gz")]
+    (only,) = refuse_shared_names([Input(Case("head", spelling)) for spelling in (*given, path)])
+    assert only.problem == "" and only.case.image_path == given[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import numpy as np
 import pytest
 
 from LandmarkDetectionLib.data.cases import Case
-from LandmarkDetectionLib.data.digests import file_digest
+from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.detection.records import RECORDS_NAME, Entry, Records
 from LandmarkDetectionLib.detection.results import CaseDetections, Detection, write_case
 from LandmarkDetectionLib.evaluation.detections import DetectionsFolder
 
@@ -28,8 +28,13 @@ def folder(tmp_path: Path) -> Path:
     found = [Detection(name, point, "found", 0.9) for name, point in zip(NAMES, TRUTH.positions, strict=True)]
     files = write_case(CaseDetections("one", (*found[:4], Detection.missing("E"))), tmp_path)
     digests = {file.name: [file_digest(file)] for file in files}
-    (tmp_path / "detections.json").write_text(json.dumps({"cases": {"one": {"files": digests}}}))
+    entry = Entry("one.nii.gz", ScanIdentity("", ""), "a model", digests, {}, 1.0, ())
+    Records(tmp_path / RECORDS_NAME).put("one", entry)
     return tmp_path
+
+
+def record_in(folder: Path) -> Path:
+    return folder / RECORDS_NAME / "cases" / "one.json"
 
 
 def correct(folder: Path) -> None:
@@ -52,7 +57,7 @@ def changes(folder: Path, case: Case = CASE) -> list[str]:
 
 def test_nothing_is_said_of_results_as_they_were_written(folder: Path) -> None:
     assert changes(folder) == []
-    (folder / "detections.json").unlink()
+    record_in(folder).unlink()
     assert changes(folder) == []
     (folder / "one.mrk.json").unlink()
     assert changes(folder) == []
@@ -62,9 +67,9 @@ def test_nothing_is_said_of_results_as_they_were_written(folder: Path) -> None:
 def test_a_markup_file_that_a_person_corrected_is_told(folder: Path, record: str) -> None:
     correct(folder)
     if record == "gone":
-        (folder / "detections.json").unlink()
+        record_in(folder).unlink()
     if record == "damaged":
-        (folder / "detections.json").write_text("[1]")
+        record_in(folder).write_text("[1]")
     (sentence,) = changes(folder)
     assert "one.mrk.json says otherwise than the .csv" in sentence
     assert "what was evaluated is the .csv, without the corrections" in sentence
@@ -91,7 +96,7 @@ def test_a_table_that_a_person_edited_is_told(folder: Path) -> None:
 def test_a_table_that_lacks_landmarks_of_its_markup_file_is_refused(folder: Path, recorded: bool) -> None:
     cut(folder)
     if not recorded:
-        (folder / "detections.json").unlink()
+        record_in(folder).unlink()
     with pytest.raises(
         InputError, match=r"one\.csv: it lacks 2 of the 5 landmarks of one\.mrk\.json .* \(D, E\)"
     ):

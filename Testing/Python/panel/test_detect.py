@@ -645,7 +645,7 @@ def test_memory_that_runs_out_is_told_with_a_cure(host: Any, a_widget: Any, a_vo
     detect(host, a_widget)
     leave_memory(start_worker(host, a_widget), 0)
     said = detect(host, a_widget)
-    assert said.startswith("This machine has too little memory for the scan: close other programs"), said
+    assert said.startswith("This machine has too little memory for the scan; close other programs"), said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux to take memory from a process")

@@ -21,7 +21,9 @@ import pytest
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume, write_volume
+from LandmarkDetectionLib.detection.detector import DenseDetector
 from LandmarkDetectionLib.detection.inputs import anonymous_reason
+from LandmarkDetectionLib.detection.results import Detection
 from Testing.dicom_files import write_series
 
 if TYPE_CHECKING:
@@ -116,6 +118,26 @@ def test_a_stop_says_that_the_same_command_goes_on_and_it_does(
     assert len(pd.read_csv(tmp_path / "out/summary.csv")) == 63
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows")
+def test_a_killed_process_leaves_a_summary_and_the_same_command_goes_on(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    for number in range(60):
+        write_scan(scans / f"more_{number}.nii.gz", number)
+    (scans / "a.nii.gz").write_bytes(b"nothing")
+    arguments = [sys.executable, "-m", "train_cli", "detect", *map(str, (scans, *command)), "--quiet"]
+    job = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL)
+    summary = tmp_path / "out/summary.csv"
+    while not summary.is_file() and job.poll() is None:
+        time.sleep(0.01)
+    job.kill()
+    assert job.wait() == -signal.SIGKILL, "before all was done"
+    assert pd.read_csv(summary)["case"].tolist()[0] == "a"
+    finished = run("detect", scans, *command, "--quiet")
+    assert finished.code == 2 and "summary.csv" not in finished.err, "one is no scan"
+    assert len(pd.read_csv(summary)) == 63
+
+
 def test_a_corrected_result_is_kept_and_the_others_go_on(
     run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -129,6 +151,36 @@ def test_a_corrected_result_is_kept_and_the_others_go_on(
     assert corrected.read_text() == content
     assert run("detect", scans, *command, "--again", "--overwrite").code == 0
     assert corrected.read_text() != content
+
+
+def test_a_corrected_result_is_given_as_corrected(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    first = {case["name"]: case for case in run("detect", scans, *command, "--json").json["cases"]}
+    summary = (tmp_path / "out/summary.csv").read_bytes()
+    present = [item["name"] for item in first["b"]["landmarks"] if item["position"]]
+    (absent,) = [item["name"] for item in first["b"]["landmarks"] if not item["position"]]
+    moved, removed = present
+    path = tmp_path / "out/b.mrk.json"
+    content = json.loads(path.read_text())
+    points = {point["label"]: point for point in content["markups"][0]["controlPoints"]}
+    points[moved]["position"] = [1.0, 2.0, 3.0]
+    points[absent] |= {"position": [4.0, 5.0, 6.0], "positionStatus": "defined"}
+    points[removed]["positionStatus"] = "missing"
+    path.write_text(json.dumps(content))
+    (tmp_path / "out/c.mrk.json").write_text((tmp_path / "out/c.mrk.json").read_text() + "\n")
+    finished = run("detect", scans, *command, "--json")
+    second = {case["name"]: case for case in finished.json["cases"]}
+    assert [second[name]["corrected"] for name in "abc"] == [False, True, False], "c was only saved again"
+    by_hand = {item["name"]: item for item in second["b"]["landmarks"]}
+    placed = {"status": "found", "confidence": 1.0, "radius_mm": None}
+    assert by_hand[moved] == {"name": moved, "position": [1.0, 2.0, 3.0], **placed}
+    assert by_hand[absent] == {"name": absent, "position": [4.0, 5.0, 6.0], **placed}
+    nowhere = {"status": "absent", "confidence": 0.0, "radius_mm": None}
+    assert by_hand[removed] == {"name": removed, "position": None, **nowhere}
+    assert second["b"]["counts"] == {"found": 2, "uncertain": 0, "absent": 1}
+    assert (tmp_path / "out/summary.csv").read_bytes() == summary
+    assert "1 of them were corrected since" in run("detect", scans, *command).out
 
 
 def test_a_persons_landmarks_beside_the_scans_are_kept_where_results_go_there_too(
@@ -178,6 +230,88 @@ def test_two_inputs_with_a_scan_of_one_name_do_not_share_its_files(
     assert len(finished.json["cases"]) == 5 and (tmp_path / "out/d.csv").is_file()
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_scan_that_is_replaced_or_removed_while_it_is_detected_fails_and_the_others_go_on(
+    run: Run,
+    scans: Path,
+    command: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    removed: bool,
+) -> None:
+    detect = DenseDetector.detect
+    path = scans / "b.nii.gz"
+
+    def meanwhile(self: DenseDetector, volume: Volume, **rest: Any) -> tuple[Detection, ...]:
+        if (tmp_path / "out/a.csv").is_file() and not (tmp_path / "out/c.csv").is_file():
+            path.unlink(missing_ok=True)
+            if not removed:
+                write_scan(path, 99)
+        return detect(self, volume, **rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DenseDetector, "detect", meanwhile)
+        finished = run("detect", scans, *command, "--json")
+    assert finished.code == 2
+    errors = {case["name"]: case["error"] for case in finished.json["cases"]}
+    assert errors == {
+        "a": None,
+        "b": f"{path}: the scan was changed or removed while it was in use; detect in it again.",
+        "c": None,
+    }
+    assert not (tmp_path / "out/b.csv").exists() and (tmp_path / "out/c.csv").is_file()
+    if not removed:
+        assert "2 of 3 were done before" in run("detect", scans, *command).out
+
+
+def failing(error: Exception) -> Any:
+    """The detection of a detector that fails in the second scan that it sees."""
+    detect, seen = DenseDetector.detect, []
+
+    def failing_once(self: DenseDetector, volume: Volume, **rest: Any) -> tuple[Detection, ...]:
+        if volume.voxels[0, 0, 0] not in seen:
+            seen.append(volume.voxels[0, 0, 0])
+        if len(seen) == 2:
+            raise error
+        return detect(self, volume, **rest)
+
+    return failing_once
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_a_scan_that_needs_more_memory_than_there_is_fails_and_the_others_go_on(
+    run: Run, scans: Path, command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(DenseDetector, "detect", failing(error))
+    finished = run("detect", scans, *command, "--json")
+    assert finished.code == 2 and "Traceback" not in finished.err
+    errors = [case["error"] for case in finished.json["cases"]]
+    assert errors[0] is errors[2] is None
+    assert errors[1].startswith(f"{scans / 'b.nii.gz'}: this machine has too little memory for the scan; ")
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_a_fault_of_ours_in_one_scan_is_shown_and_the_others_go_on(
+    run: Run,
+    scans: Path,
+    command: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    anonymous: bool,
+) -> None:
+    monkeypatch.setattr(DenseDetector, "detect", failing(ValueError(f"never seen in {scans}")))
+    flags = ["--anonymous"] if anonymous else []
+    finished = run("detect", scans, *command, "--json", *flags)
+    assert finished.code == finished.json["exit_code"] == 1
+    assert "failing_once" in finished.err and "ValueError" in finished.err
+    assert (str(scans) in finished.err) != anonymous
+    errors = [case["error"] for case in finished.json["cases"]]
+    assert errors[0] is errors[2] is None and "by a fault of train_cli, not of your data" in errors[1].lower()
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert summary["error"].notna().tolist() == [True, False, False]
+    assert "2 of 3 were done before" in run("detect", scans, *command, *flags).out
+
+
 def test_pictures_are_drawn_beside_the_results(
     run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -205,6 +339,7 @@ CASE = {
     "name": str,
     "image": str,
     "done_before": bool,
+    "corrected": bool,
     "counts": dict,
     "lowest_confidence": float,
     "misfit_mm": float,
@@ -347,9 +482,10 @@ def test_anonymous_results_say_neither_who_nor_where_nor_when(
     assert len(cases) == 2 and all(re.fullmatch("scan-[0-9a-f]{12}", name) for name in cases)
     assert all(case["image"] is None for case in cases.values())
     (failed,) = (case for case in cases.values() if case["error"])
-    written = {path.name: path.read_bytes().lower() for path in (tmp_path / "out").iterdir()}
-    assert len(written) == 5, "three files of a case, the summary and the record"
-    for text in (*written.values(), finished.err.encode().lower(), finished.out.encode().lower()):
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) >= 7, "three files of a case, the summary, and records of case, failure and summary"
+    contents = [str(path.relative_to(tmp_path)).encode() + path.read_bytes().lower() for path in written]
+    for text in (*contents, finished.err.encode().lower(), finished.out.encode().lower()):
         for secret in (b"huber", b"resi", b"alois", b"4711", b"2025", b"wards"):
             assert secret not in text
     again = run("detect", hospital, *command, "--each", "--anonymous", "--pictures")
@@ -382,3 +518,14 @@ def test_anonymous_scans_keep_their_names_wherever_they_lie(
 def test_a_reason_without_a_name(sentence: str, reason: str) -> None:
     otherwise = "It cannot be used; detect in it without --anonymous to see why."
     assert anonymous_reason(sentence, Path("/a/Huber.nii.gz")) == (reason or otherwise)
+
+
+def test_a_path_with_nothing_behind_it_stops_no_other(
+    run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    finished = run("detect", scans / "a.nii.gz", tmp_path / "gone.nii.gz", *command, "--json")
+    cases = {case["name"]: case["error"] for case in json.loads(finished.out)["cases"]}
+    assert finished.code == 2 and cases["a"] is None and "there is no such file or folder" in cases["gone"]
+    alone = run("detect", tmp_path / "gone.nii.gz", *command, "--json")
+    assert alone.code == 2 and json.loads(alone.out)["cases"] == []
+    assert json.loads(alone.out)["warnings"][0] in alone.err

@@ -99,7 +99,7 @@ def test_detect_writes_what_slicer_and_scripts_read(run: Run, trained: Path, tmp
         f"{case}.mrk.json",
         f"{case}.csv",
         "summary.csv",
-        "detections.json",
+        "detection-records",
     }
     table = pd.read_csv(tmp_path / "out" / f"{case}.csv")
     markups = read_landmarks(tmp_path / "out" / f"{case}.mrk.json")

@@ -320,6 +320,27 @@ def test_an_experts_mask_that_masks_reads_is_not_overwritten(run: Run, data_set:
     assert [case.name for case in written] == [cases[1].name], "the other goes on"
 
 
+def test_masks_that_were_not_drawn_here_or_were_changed_are_kept(run: Run, data_set: Path) -> None:
+    output = data_set / "masks"
+    output.mkdir()
+    experts = output / "phantom_001_mask.nii.gz"
+    experts.write_bytes(b"an expert's")
+    command = ("masks", data_set / "cases.csv", "--output", output)
+    finished = run(*command)
+    assert finished.code == 2 and finished.err.count("so it is kept") == 1
+    assert f"{experts}: it was not written by this program" in finished.err
+    assert experts.read_bytes() == b"an expert's"
+    changed = output / "phantom_002_mask.nii.gz"
+    changed.write_bytes(b"painted")
+    finished = run(*command, "--positive", 30)
+    assert f"{changed}: it was changed since this program wrote it" in finished.err
+    assert finished.err.count("so it is kept") == 2, "the others are drawn anew"
+    assert (experts.read_bytes(), changed.read_bytes()) == (b"an expert's", b"painted")
+    assert run(*command, "--overwrite").code == 0
+    assert run(*command).code == 0
+    assert len(read_split(output / "cases.csv", supervised=True)) == 5
+
+
 def test_masks_of_names_that_are_one_on_some_disks_do_not_overwrite_each_other(
     run: Run, data_set: Path
 ) -> None:

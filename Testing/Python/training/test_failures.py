@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -68,6 +69,31 @@ def test_a_cause_behind_another_error_is_found() -> None:
             raise RuntimeError("the step failed") from cause
     except RuntimeError as error:
         assert "memory of this machine" in (explain(error) or "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unable to write to file </torch_7_1_0>: No space left on device (28)",
+        "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)",
+        "unable to mmap 64 bytes from file </torch_7_1_0>: Cannot allocate memory (12)",
+        "Unexpected bus error in worker. This might be caused by insufficient shared memory (shm).",
+    ],
+)
+def test_a_full_shared_memory_is_known_from_each_sentence_of_pytorch(said: str) -> None:
+    assert "(/dev/shm)" in (explain(RuntimeError(said)) or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/dev/shm/cache/case1.npz"),
+        RuntimeError("out of resource: shared memory, Required: 131072, Hardware limit: 101376."),
+        RuntimeError("unable to open shared memory object </torch_7_1_0>: File exists (17)"),
+    ],
+)
+def test_not_everything_that_names_shared_memory_is_a_full_one(error: Exception) -> None:
+    assert explain(error) is None
 
 
 def test_any_other_error_goes_through() -> None:

@@ -355,20 +355,28 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
 
 
 @pytest.mark.parametrize(
-    ("damaged", "cure"),
+    ("damaged", "words"),
     [
-        (("checkpoints/last.ckpt", "previous.ckpt"), "no whole one before it; delete"),
-        (("checkpoints/best.ckpt",), "best.ckpt: the checkpoint is damaged or missing; delete"),
+        (("checkpoints/last.ckpt", "previous.ckpt"), "last.ckpt: the checkpoint is damaged, and there is no"),
+        (("checkpoints/best.ckpt",), "best.ckpt: the checkpoint is damaged or missing"),
     ],
 )
-def test_checkpoints_that_are_all_damaged_are_refused(
-    a_config: DenseConfig, tmp_path: Path, damaged: tuple[str, ...], cure: str
+def test_checkpoints_that_are_all_damaged_are_refused_and_the_cure_works(
+    a_config: DenseConfig, tmp_path: Path, damaged: tuple[str, ...], words: str
 ) -> None:
-    train(a_config, tmp_path / "run", device=CPU)
+    run = tmp_path / "run"
+    model = train(a_config, run, device=CPU)
+    whole = shutil.copytree(model, tmp_path / "whole")
     for name in damaged:
-        truncate(tmp_path / "run" / name)
-    with pytest.raises(InputError, match=cure):
-        train(a_config, tmp_path / "run", device=CPU)
+        truncate(run / name)
+    with pytest.raises(InputError, match=words) as caught:
+        train(a_config, run, device=CPU)
+    delete = f"; delete {run / 'checkpoints'} and {run / 'previous.ckpt'} to train this network anew."
+    assert str(caught.value).endswith(delete)
+    shutil.rmtree(run / "checkpoints")
+    (run / "previous.ckpt").unlink()
+    assert same_weights(train(a_config, run, device=CPU), whole)
+    assert len(pd.read_csv(run / "metrics.csv")) == 3
 
 
 class Failing(L.Callback):

@@ -7,13 +7,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from LandmarkDetectionLib.data.digests import identify
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.data.volume import Volume, write_volume
 from LandmarkDetectionLib.detection.detector import DenseDetector, load_detector
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.worker import session
@@ -99,6 +101,7 @@ def test_it_finds_in_a_mapped_scan_and_in_a_file_what_the_detector_finds(
         events, result = a_worker.end_of(number)
         assert isinstance(result, Result), result
         assert same(result.detections, expected)
+        assert result.scan == (identify(scan) if isinstance(scan, Path) else ("", ""))
         assert result.device == "cpu" and result.seconds > 0
         progress = [event for event in events if isinstance(event, Progress)]
         assert progress[-1].fraction == 1 and progress[-1].stage == "detect"
@@ -202,6 +205,22 @@ def is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+
+
+def test_a_scan_that_is_replaced_while_it_is_detected_is_told(
+    a_model: Path, a_scan: Volume, a_scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detect = DenseDetector.detect
+
+    def meanwhile(self: DenseDetector, volume: Volume, **rest: Any) -> tuple[Detection, ...]:
+        write_volume(Volume(a_scan.voxels + 1, a_scan.frame), a_scan_file)
+        return detect(self, volume, **rest)
+
+    monkeypatch.setattr(DenseDetector, "detect", meanwhile)
+    said: list[Event] = []
+    session.Session(said.append).detect(Detect(1, a_model, "cpu", a_scan_file))
+    end = said[-1]
+    assert isinstance(end, Failure) and end.kind == "volume" and "was changed or removed" in end.text
 
 
 class Hungry(DenseDetector):

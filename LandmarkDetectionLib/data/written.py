@@ -1,0 +1,82 @@
+"""Which files of a folder the program has written itself.
+
+A digest of each is the name of an empty file among the records, in a folder for each name. To remember one
+takes no lock, on a network drive neither, and a killed process loses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from LandmarkDetectionLib.data.digests import file_digest
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import make_folder, replacing, unwritable
+
+_OVERLAP = 600.0
+"""Seconds; for so long another process may still be about to write what it has remembered."""
+
+
+def not_own(path: Path, command: str, *, known: bool) -> InputError:
+    """The error for a file that a command would replace and that is not as the program wrote it.
+
+    Args:
+        path: the file.
+        command: that has a flag --overwrite.
+        known: whether the program wrote one of this name.
+    """
+    how = "was changed since this program wrote it" if known else "was not written by this program"
+    return InputError(
+        f"{path}: it {how}, so it is kept; choose another output folder, move the file away, or replace "
+        f"it with {command} --overwrite."
+    )
+
+
+class WrittenFiles:
+    """Remembers files by their names and digests.
+
+    Args:
+        records: the folder of what is remembered; made with the first file.
+    """
+
+    def __init__(self, records: Path) -> None:
+        self._records = records
+
+    def knows_of(self, path: Path) -> bool:
+        """Whether the program has ever written a file of this name."""
+        return self._digests_of(path).is_dir()
+
+    def may_replace(self, path: Path) -> bool:
+        """Whether a file is as the program wrote it, or there is none."""
+        return not path.is_file() or (self._digests_of(path) / file_digest(path)).is_file()
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """As `files.replacing`, and remember the file before it takes its name.
+
+        Raises:
+            InputError: if a folder cannot be made or written, or the file not replaced.
+        """
+        with replacing(path) as temporary:
+            yield temporary
+            newest = self._digests_of(path) / file_digest(temporary)
+            self._remember(newest)
+        self._forget_before(newest)
+
+    def _digests_of(self, path: Path) -> Path:
+        return self._records / f"{path.name}.written"
+
+    def _remember(self, digest: Path) -> None:
+        make_folder(digest.parent)
+        try:
+            digest.touch()
+        except OSError as error:
+            raise unwritable(digest.parent, error) from error
+
+    def _forget_before(self, newest: Path) -> None:
+        """Forget what the file was earlier, as far as no other process can be about to write it."""
+        known = {path: path.stat().st_mtime for path in newest.parent.iterdir()}
+        for path, time in known.items():
+            if time < known[newest] - _OVERLAP:
+                path.unlink(missing_ok=True)
