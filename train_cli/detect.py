@@ -257,7 +257,7 @@ def _detected(work: Work, given: Input, what: str) -> CaseOutcome:
         result,
         scan,
         seconds=round(time.perf_counter() - start, 3),
-        warnings=doubts(detections, work.detector.bundle, volume.frame.spacing),
+        warnings=doubts(detections, work.detector.bundle, volume),
         draw=(lambda path: _draw(volume, result, path)) if work.pictures else None,
     )
 
