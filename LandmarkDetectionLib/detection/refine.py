@@ -23,8 +23,10 @@ Array = NDArray[np.float64]
 _KERNEL = 2.5
 """Cells: standard deviation of the kernel under which the heat around its strongest place is averaged."""
 _SHIFTS = 12
-_CONTEXT = 4
-"""Cells that a field shows beyond the windows in it, at least."""
+_CONTEXT = 2.5
+"""Cells that a field shows beyond the windows in it, at least; in training windows reach to its border."""
+_LARGEST = 20_000
+"""Voxels of a field, about, whatever a bundle allows: small ones fit the processor's cache."""
 _TOGETHER = 32
 """Windows that are held at a time."""
 
@@ -295,7 +297,7 @@ def _cover(places: Array, rows: NDArray[np.int64], settings: RefineSettings, str
     low, high = places[rows].min(axis=0), places[rows].max(axis=0)
     cells = (high - low) / settings.spacing + settings.window + 2 * _CONTEXT
     size = np.ceil(cells / stride).astype(int) * stride
-    if len(rows) == 1 or size.prod() <= settings.largest:
+    if len(rows) == 1 or size.prod() <= min(settings.largest, _LARGEST):
         yield Field(rows, (low + high) / 2, (int(size[0]), int(size[1]), int(size[2])))
         return
     order = rows[np.argsort(places[rows, np.argmax(high - low)], kind="stable")]
