@@ -15,6 +15,7 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.sampling import grid_axis, sample_grid
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.devices import has_bf16
+from LandmarkDetectionLib.detection.parallel import each
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
 
@@ -188,18 +189,23 @@ class FineScan:
         codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
         expected = starts @ axes
         fields = list(cover(expected, settings, self.network.settings.stride))
-        seen = []
-        for done, field in enumerate(fields, start=1):
+        lowest = self.lowest
+
+        def see(field: Field) -> tuple[Array, Tensor, Array]:
             image = sample_grid(
                 self.volume,
                 axes @ field.middle,
                 axes,
                 size=field.size,
                 spacing=settings.spacing,
-                fill=self.lowest,
+                fill=lowest,
             )
-            seen.append(self._see(image, field, expected[field.rows], codes[field.rows], settings, doubt))
-            progress("refine", done / len(fields))
+            return self._see(image, field, expected[field.rows], codes[field.rows], settings, doubt)
+
+        seen = []
+        for part in each(see, fields, self.device):
+            seen.append(part)
+            progress("refine", len(seen) / len(fields))
         rows = np.concatenate([field.rows for field in fields])
         middles, evidence, presences = zip(*seen, strict=True)
         return View(
