@@ -397,10 +397,11 @@ def _wrong_units(items: Sequence[_Examined], factors: Mapping[_Examined, float])
     """Landmarks that are not in mm, said once for all cases of a unit."""
     told: defaultdict[tuple[Severity, float], list[str]] = defaultdict(list)
     for item, factor in factors.items():
-        told["error" if _lies_outside(item) else "warning", factor].append(item.row.case.name)
+        misfits = item.factor is not None or _lies_outside(item)
+        told["error" if misfits else "warning", factor].append(item.row.case.name)
     for (severity, factor), cases in told.items():
         wrong = (
-            f"lie outside the image and fit if they are multiplied by {factor:g}"
+            f"fit the scan only if they are multiplied by {factor:g}"
             if severity == "error"
             else f"are {1 / factor:g} times as far apart as in the others"
         )

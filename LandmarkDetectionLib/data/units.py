@@ -20,21 +20,24 @@ _ABOUT = 1.5
 
 
 def factor_by_scan(points: NDArray[np.float64], frame: Frame) -> float | None:
-    """What the points must be multiplied by to lie in their scan, of `UNITS`; None where it is not the unit.
+    """What the points must be multiplied by to fit their scan, of `UNITS`; None where it is not the unit.
 
-    Multiplied by a small number, any points come to lie near the origin, which many scans contain: so they
-    are taken to be too large only where they are farther apart than the scan is wide.
+    Near the origin, which many scans contain, any points lie that are small enough: so they are too large
+    only where they are farther apart than the scan is wide, and too small where most lie outside or all in
+    one voxel.
 
     Args:
         points: (N, 3) mm, without NaN.
         frame: of the scan.
     """
-    if len(points) < _FEWEST or (~frame.contains(points)).mean() < _MANY:
+    if len(points) < _FEWEST:
         return None
     apart = 2 * float(np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1)))
-    too_wide = apart > float(np.linalg.norm(frame.extent))
+    outside = (~frame.contains(points)).mean() >= _MANY
+    too_small = outside or 0 < apart < frame.spacing.min()
+    too_large = outside and apart > float(np.linalg.norm(frame.extent))
     fits = (factor for factor in UNITS if frame.contains(points * factor).mean() >= _NEARLY_ALL)
-    return next((factor for factor in fits if factor > 1 or too_wide), None)
+    return next((factor for factor in fits if (too_small if factor > 1 else too_large)), None)
 
 
 def factor_by_size(times: float) -> float | None:

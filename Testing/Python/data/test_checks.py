@@ -384,6 +384,20 @@ def test_the_unit_of_landmarks_is_told_where_a_mask_disagrees_and_one_point_is_a
     assert data.only_finding().kind == "scale"
 
 
+def test_landmarks_that_all_lie_in_one_voxel_are_in_metres(data: DataSet) -> None:
+    """The scan contains the origin, and so the landmarks, whatever their unit."""
+    origin = -(np.array(FRAME.size) - 1) / 2 * FRAME.spacing
+    for number in range(3):
+        image = read_volume(data.folder / f"c{number}.nii.gz")
+        centred = Frame(size=FRAME.size, origin=origin, spacing=FRAME.spacing)
+        write_volume(Volume(image.voxels, centred), data.folder / f"c{number}.nii.gz")
+        data.move(f"c{number}", lambda positions: (positions - FRAME.origin + origin) / 1000)
+    data.cases = data.cases[:3]
+    finding = data.only_finding()
+    assert (finding.severity, finding.kind) == ("error", "scale")
+    assert "fit the scan only if they are multiplied by 1000; they are in m, most likely" in finding.message
+
+
 def test_the_size_of_the_others_tells_a_unit_where_the_scan_does_not(data: DataSet) -> None:
     data.move("c1", lambda positions: positions / 10 + 200)
     finding = data.only_finding()
