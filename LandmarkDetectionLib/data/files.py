@@ -14,7 +14,7 @@ from LandmarkDetectionLib.data.errors import InputError
 
 UNFINISHED = ".writing-"
 """How the names of files begin that are being written."""
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 
 @contextmanager
