@@ -42,15 +42,25 @@ def sample_grid(
         fill: the value outside the scan.
         warp: displacements (Z, Y, X, 3), mm, on the grid of the three axes' coordinates.
     """
-    axes = [grid_axis(count, spacing) for count in size]
-    index = _source_index(volume, centre, matrix, axes, warp)
-    along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
-    low = np.clip(np.floor(along.min(axis=1)).astype(int) - 1, 0, np.array(volume.frame.size) - 1)
-    high = np.clip(np.ceil(along.max(axis=1)).astype(int) + 2, low + 1, volume.frame.size)
+    linear = np.linalg.inv(volume.frame.matrix) @ matrix
+    middle = volume.frame.world_to_index(centre)
+    if warp is None:
+        index = None
+        reach = np.abs(linear) @ ((np.array(size) - 1) / 2 * spacing)
+        first, last = middle - reach, middle + reach
+    else:
+        index = _warped_index(middle, linear, [grid_axis(count, spacing) for count in size], warp)
+        along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
+        first, last = along.min(axis=1), along.max(axis=1)
+    low = np.clip(np.floor(first).astype(int) - 1, 0, np.array(volume.frame.size) - 1)
+    high = np.clip(np.ceil(last).astype(int) + 2, low + 1, volume.frame.size)
     (x0, y0, z0), (x1, y1, z1) = low, high
     block = np.asarray(volume.voxels[z0:z1, y0:y1, x0:x1], dtype=np.float32) - np.float32(fill)
-    extent = (high - low).astype(np.float32)
-    grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent - 1)
+    extent = high - low
+    if index is None:
+        grid = _affine_grid(middle - low, linear * spacing, size, extent)
+    else:
+        grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent.astype(np.float32) - 1)
     crop = torch.nn.functional.grid_sample(
         torch.from_numpy(block)[None, None],
         grid[None],
@@ -62,17 +72,29 @@ def sample_grid(
     return sampled
 
 
-def _source_index(
-    volume: Volume, centre: Array, matrix: Array, axes: list[Array], warp: Warp | None
-) -> NDArray[np.float32]:
+def _affine_grid(
+    middle: Array, steps: Array, size: tuple[int, int, int], extent: NDArray[np.int64]
+) -> torch.Tensor:
+    """(Z, Y, X, 3) where a grid's voxels lie in a block, -1 to 1 from its first edge to its last.
+
+    Args:
+        middle: of the grid, voxels of the block.
+        steps: 3 x 3, of the grid's voxels along its axes, voxels of the block.
+        size: of the grid.
+        extent: of the block, voxels along x, y, z.
+    """
+    turn = 2 / extent[:, None] * steps * (np.array(size) / 2)
+    shift = (2 * middle + 1) / extent - 1
+    theta = torch.from_numpy(np.column_stack([turn, shift])).float()
+    return torch.nn.functional.affine_grid(theta[None], [1, 1, *reversed(size)], align_corners=False)[0]
+
+
+def _warped_index(middle: Array, linear: Array, axes: list[Array], warp: Warp) -> NDArray[np.float32]:
     """Scan indices (i, j, k) of the grid's voxels, (z, y, x, 3)."""
-    linear = np.linalg.inv(volume.frame.matrix) @ matrix
     x, y, z = axes
     index = (
-        volume.frame.world_to_index(centre)
+        middle
         + (z[:, None, None, None] * linear[:, 2] + y[None, :, None, None] * linear[:, 1])
         + x[None, None, :, None] * linear[:, 0]
     )
-    if warp is not None:
-        index = index + warp(x, y, z) @ linear.T
-    return index.astype(np.float32)
+    return (index + warp(x, y, z) @ linear.T).astype(np.float32)

@@ -27,6 +27,8 @@ _CONTEXT = 2.5
 """Cells that a field shows beyond the windows in it, at least; in training windows reach to its border."""
 _LARGEST = 20_000
 """Voxels of a field, about, whatever a bundle allows: small ones fit the processor's cache."""
+_AT_A_TIME = {"cpu": 60_000, "cuda": 2_000_000}
+"""Voxels of all fields of one size that the network sees at a time: what a core's cache or a GPU holds."""
 _TOGETHER = 32
 """Windows that are held at a time."""
 
@@ -190,24 +192,28 @@ class FineScan:
         axes = rotation if mirror is None else rotation @ mirror.flip
         codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
         expected = starts @ axes
-        fields = list(cover(expected, settings, self.network.settings.stride))
+        groups = _alike(list(cover(expected, settings, self.network.settings.stride)), self.device)
         lowest = self.lowest
 
-        def see(field: Field) -> tuple[Array, Tensor, Array]:
-            image = sample_grid(
-                self.volume,
-                axes @ field.middle,
-                axes,
-                size=field.size,
-                spacing=settings.spacing,
-                fill=lowest,
-            )
-            return self._see(image, field, expected[field.rows], codes[field.rows], settings, doubt)
+        def see(fields: list[Field]) -> tuple[Array, Tensor, Array]:
+            images = [
+                sample_grid(
+                    self.volume,
+                    axes @ field.middle,
+                    axes,
+                    size=field.size,
+                    spacing=settings.spacing,
+                    fill=lowest,
+                )
+                for field in fields
+            ]
+            return self._see(images, fields, expected, codes, settings, doubt)
 
         seen = []
-        for part in each(see, fields, self.device):
+        for part in each(see, groups, self.device):
             seen.append(part)
-            progress("refine", len(seen) / len(fields))
+            progress("refine", len(seen) / len(groups))
+        fields = [field for group in groups for field in group]
         rows = np.concatenate([field.rows for field in fields])
         middles, evidence, presences = zip(*seen, strict=True)
         return View(
@@ -246,38 +252,56 @@ class FineScan:
 
     def _see(
         self,
-        image: NDArray[np.float32],
-        field: Field,
+        images: list[NDArray[np.float32]],
+        fields: list[Field],
         expected: Array,
         codes: NDArray[np.int64],
         settings: RefineSettings,
         doubt: float,
     ) -> tuple[Array, Tensor, Array]:
-        """Of each landmark in a field: its window's middle (N, 3), the evidence there, and its presence."""
+        """Of each landmark in fields of one size: its window's middle (N, 3), the evidence, its presence."""
         network, device, cell, window = self.network, self.device, settings.spacing, settings.window
-        middle, half = (np.array(field.size) - 1) / 2, (window - 1) / 2
-        cells = (expected - field.middle) / cell + middle
+        rows = np.concatenate([field.rows for field in fields])
+        own = np.repeat(np.arange(len(fields)), [len(field.rows) for field in fields])
+        middles = np.array([field.middle for field in fields])[own]
+        middle, half = (np.array(fields[0].size) - 1) / 2, (window - 1) / 2
+        cells = (expected[rows] - middles) / cell + middle
         corners = np.rint(cells - half).astype(np.int64)
         offsets = torch.from_numpy(cells - half - corners).float().to(device)
-        asked = torch.from_numpy(codes).to(device)
-        pixels = torch.from_numpy(image)[None, None].to(device)
+        asked = torch.from_numpy(codes[rows]).to(device)
+        pixels = torch.from_numpy(np.stack(images))[:, None].to(device)
         evidence, presences = [], []
         with torch.inference_mode():
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
                 features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
-            for some in _chunks(len(codes)):
-                zeros = torch.zeros(len(some), dtype=torch.long)
-                windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), window)
+            for some in _chunks(len(rows)):
+                windows = cut_windows(
+                    features, torch.from_numpy(own[some]), torch.from_numpy(corners[some]), window
+                )
                 evidence.append(network.evidence(windows, asked[some]))
                 heat = evidence[-1] + network.expectation(
                     windows.shape[2:], asked[some], offsets[some], doubt / cell
                 )
                 presences.append(network.presence_logits(windows, heat, asked[some]).double().cpu().numpy())
         return (
-            (corners + half - middle) * cell + field.middle,
+            (corners + half - middle) * cell + middles,
             torch.cat(evidence),
             np.concatenate(presences),
         )
+
+
+def _alike(fields: list[Field], device: torch.device) -> list[list[Field]]:
+    """Fields in groups of one size that the network sees at a time; at least one for each thread."""
+    most = _AT_A_TIME[device.type]
+    groups: list[list[Field]] = []
+    by_size: dict[tuple[int, int, int], list[Field]] = {}
+    for field in fields:
+        by_size.setdefault(field.size, []).append(field)
+    for size, alike in by_size.items():
+        shares = 1 if device.type != "cpu" else torch.get_num_threads()
+        count = max(1, min(most // int(np.prod(size)), -(-len(alike) // shares)))
+        groups += [alike[first : first + count] for first in range(0, len(alike), count)]
+    return groups
 
 
 def cover(places: Array, settings: RefineSettings, stride: int) -> Iterator[Field]:
@@ -324,27 +348,42 @@ def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:
         Places (B, 3), mm from the middle along x, y, z; spreads (B,), mm: the standard deviation of the heat
         there, along one axis.
     """
-    shape = tuple(heat.shape[1:])
-    shares = torch.softmax(heat.flatten(1), dim=1).double().numpy().reshape(-1, *shape)
-    axes = [grid_axis(count, spacing) for count in reversed(shape)]
+    axes = [torch.from_numpy(grid_axis(count, spacing)) for count in reversed(heat.shape[1:])]
+    shares = torch.softmax(heat.flatten(1), dim=1).double().view(heat.shape)
     kernel = _KERNEL * spacing
-    read = [_mean_shift(share, axes, kernel) for share in shares]
-    places, variances = (np.array(values) for values in zip(*read, strict=True))
-    own = 1 / np.maximum(1 / np.maximum(variances, 1e-12) - 1 / kernel**2, 1e-2 / kernel**2)
-    return places, np.sqrt(own)
-
-
-def _mean_shift(share: Array, axes: list[Array], kernel: float) -> tuple[Array, float]:
-    """The mean under the kernel, and the variance along one axis of what it holds."""
-    strongest = np.unravel_index(share.argmax(), share.shape)
-    place = np.array([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)])
+    strongest = np.unravel_index(shares.flatten(1).argmax(dim=1).numpy(), heat.shape[1:])
+    places = torch.stack(
+        [axis[torch.from_numpy(at)] for axis, at in zip(axes, reversed(strongest), strict=True)], dim=1
+    )
     for _ in range(_SHIFTS):
-        weights = [
-            np.exp(-((axis - at) ** 2) / (2 * kernel**2)) for axis, at in zip(axes, place, strict=True)
-        ]
-        held = share * weights[2][:, None, None] * weights[1][:, None] * weights[0]
-        held /= held.sum()
-        profiles = [held.sum(axis=others) for others in ((0, 1), (0, 2), (1, 2))]
-        place = np.array([profile @ axis for profile, axis in zip(profiles, axes, strict=True)])
-    variances = [profile @ (axis - at) ** 2 for profile, axis, at in zip(profiles, axes, place, strict=True)]
-    return place, float(np.mean(variances))
+        places, variances = _moments_under_kernel(shares, axes, places, kernel)
+    own = 1 / np.maximum(
+        1 / np.maximum(variances.mean(dim=1).numpy(), 1e-12) - 1 / kernel**2, 1e-2 / kernel**2
+    )
+    return places.numpy(), np.sqrt(own)
+
+
+def _moments_under_kernel(
+    shares: Tensor, axes: list[Tensor], places: Tensor, kernel: float
+) -> tuple[Tensor, Tensor]:
+    """Means and variances (B, 3) along x, y, z of shares (B, Z, Y, X) under a Gaussian around each place.
+
+    The Gaussian is a product over the axes: the sums are taken along one axis after the other.
+    """
+    powers = []
+    for axis, at in zip(axes, places.T, strict=True):
+        weights = torch.exp(-((axis - at[:, None]) ** 2) / (2 * kernel**2))
+        powers.append(torch.stack([weights, weights * axis, weights * axis**2], dim=2))  # (B, N, 3)
+    along_x = torch.einsum("bzyx,bxm->bzym", shares, powers[0])
+    along_y = torch.einsum("bzy,bym->bzm", along_x[..., 0], powers[1])
+    plane = torch.einsum("bzym,by->bzm", along_x, powers[1][..., 0])
+    sums = torch.stack(
+        [
+            torch.einsum("bzm,bz->bm", plane, powers[2][..., 0]),
+            torch.einsum("bzm,bz->bm", along_y, powers[2][..., 0]),
+            torch.einsum("bz,bzm->bm", plane[..., 0], powers[2]),
+        ],
+        dim=1,
+    )  # (B, 3 axes, 3 moments)
+    means = sums[..., 1] / sums[..., 0]
+    return means, (sums[..., 2] / sums[..., 0] - means**2).clamp_min(0)
