@@ -151,7 +151,7 @@ def training(scan: Path, head_model: Path) -> Report:
     from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
     from LandmarkDetectionLib.model.unet import UNetSettings
     from LandmarkDetectionLib.training.allocator import keep_freed_memory
-    from LandmarkDetectionLib.training.locate_refine.config import (
+    from LandmarkDetectionLib.training.locate_refine.plan import (
         LOCATE_CHANNELS,
         LOCATE_FIELD,
         REFINE_CHANNELS,
