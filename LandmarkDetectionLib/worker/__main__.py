@@ -15,9 +15,9 @@ from typing import TextIO
 # Before PyTorch starts OpenMP: threads that wait sleep, and leave the cores to Slicer.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from LandmarkDetectionLib.detection.devices import list_devices  # noqa: E402
-from LandmarkDetectionLib.worker.protocol import Cancel, Detect, Event, Ready, decode, encode  # noqa: E402
-from LandmarkDetectionLib.worker.session import Session  # noqa: E402
+from LandmarkDetectionLib.detection.devices import list_devices
+from LandmarkDetectionLib.worker.protocol import Cancel, Detect, Event, Ready, decode, encode
+from LandmarkDetectionLib.worker.session import Session
 
 
 def main() -> None:
