@@ -290,9 +290,10 @@ def _spin() -> None:
 def phantom_head(folder: Path) -> Path:
     """A synthetic head of 512 x 512 x 400 voxels of 0.4 mm, int16, packed, on the disk."""
     from LandmarkDetectionLib.data.frame import Frame
-    from LandmarkDetectionLib.data.volume import Volume, resample, write_volume
+    from LandmarkDetectionLib.data.volume import Volume, write_volume
     from LandmarkDetectionLib.phantom.settings import PhantomSettings
     from LandmarkDetectionLib.phantom.skull import make_case
+    from Testing.resampling import resample
 
     coarse = make_case(PhantomSettings.plain(spacing=1.3), seed=0).volume
     centre = coarse.frame.index_to_world((np.array(coarse.frame.size) - 1) / 2)
