@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.sampling import grid_axis, sample_grid
+from LandmarkDetectionLib.data.sampling import grid_axis, sample_box
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.detection.parallel import each
@@ -162,6 +162,11 @@ class FineScan:
         return self.volume.frame
 
     @cached_property
+    def voxels(self) -> Tensor:
+        """[z, y, x] float32, on the device."""
+        return torch.from_numpy(np.asarray(self.volume.voxels, dtype=np.float32)).to(self.device)
+
+    @cached_property
     def lowest(self) -> float:
         """The smallest value, which stands for what lies beyond the scan."""
         return float(self.volume.voxels.min())
@@ -193,12 +198,13 @@ class FineScan:
         codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
         expected = starts @ axes
         groups = _alike(list(cover(expected, settings, self.network.settings.stride)), self.device)
-        lowest = self.lowest
+        voxels, lowest = self.voxels, self.lowest
 
-        def see(fields: list[Field]) -> tuple[Array, Tensor, Array]:
+        def see(fields: list[Field]) -> tuple[Array, Tensor, Tensor]:
             images = [
-                sample_grid(
-                    self.volume,
+                sample_box(
+                    voxels,
+                    self.frame,
                     axes @ field.middle,
                     axes,
                     size=field.size,
@@ -207,7 +213,7 @@ class FineScan:
                 )
                 for field in fields
             ]
-            return self._see(images, fields, expected, codes, settings, doubt)
+            return self._see(torch.stack(images)[:, None], fields, expected, codes, settings, doubt)
 
         seen = []
         for part in each(see, groups, self.device):
@@ -223,7 +229,7 @@ class FineScan:
             codes=codes[rows],
             middles=np.concatenate(middles),
             evidence=torch.cat(evidence),
-            presences=np.concatenate(presences),
+            presences=torch.cat(presences).double().cpu().numpy(),
         )
 
     def read(self, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
@@ -235,31 +241,34 @@ class FineScan:
             doubt: how far these are off beyond what the network was trained with, mm along one axis.
         """
         offsets = (starts[view.rows] @ view.axes - view.middles) / view.cell
-        positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
-        presences[view.rows] = view.presences
+        read = []
         with torch.inference_mode():
+            moved = torch.from_numpy(offsets).float().to(self.device)
+            codes = torch.from_numpy(view.codes).to(self.device)
             for some in _chunks(len(view.rows)):
                 expectation = self.network.expectation(
-                    view.evidence.shape[1:],
-                    torch.from_numpy(view.codes[some]).to(self.device),
-                    torch.from_numpy(offsets[some]).float().to(self.device),
-                    doubt / view.cell,
+                    view.evidence.shape[1:], codes[some], moved[some], doubt / view.cell
                 )
-                heat = (view.evidence[some] + expectation).cpu()
-                places, spreads[view.rows[some]] = read_heat(heat, view.cell)
-                positions[view.rows[some]] = (view.middles[some] + places) @ view.axes.T
+                read.append(read_heat(view.evidence[some] + expectation, view.cell))
+            places, own = (torch.cat(values).cpu().numpy() for values in zip(*read, strict=True))
+        positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
+        presences[view.rows], spreads[view.rows] = view.presences, own
+        positions[view.rows] = (view.middles + places) @ view.axes.T
         return Refined(positions, spreads, presences)
 
     def _see(
         self,
-        images: list[NDArray[np.float32]],
+        images: Tensor,
         fields: list[Field],
         expected: Array,
         codes: NDArray[np.int64],
         settings: RefineSettings,
         doubt: float,
-    ) -> tuple[Array, Tensor, Array]:
-        """Of each landmark in fields of one size: its window's middle (N, 3), the evidence, its presence."""
+    ) -> tuple[Array, Tensor, Tensor]:
+        """Of each landmark in fields of one size: its window's middle (N, 3), the evidence, its presence.
+
+        The images (B, 1, Z, Y, X), evidence and presences are on the device.
+        """
         network, device, cell, window = self.network, self.device, settings.spacing, settings.window
         rows = np.concatenate([field.rows for field in fields])
         own = np.repeat(np.arange(len(fields)), [len(field.rows) for field in fields])
@@ -269,11 +278,10 @@ class FineScan:
         corners = np.rint(cells - half).astype(np.int64)
         offsets = torch.from_numpy(cells - half - corners).float().to(device)
         asked = torch.from_numpy(codes[rows]).to(device)
-        pixels = torch.from_numpy(np.stack(images))[:, None].to(device)
         evidence, presences = [], []
         with torch.inference_mode():
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-                features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
+                features = network.features(images.contiguous(memory_format=torch.channels_last_3d))
             for some in _chunks(len(rows)):
                 windows = cut_windows(
                     features, torch.from_numpy(own[some]), torch.from_numpy(corners[some]), window
@@ -282,11 +290,11 @@ class FineScan:
                 heat = evidence[-1] + network.expectation(
                     windows.shape[2:], asked[some], offsets[some], doubt / cell
                 )
-                presences.append(network.presence_logits(windows, heat, asked[some]).double().cpu().numpy())
+                presences.append(network.presence_logits(windows, heat, asked[some]))
         return (
             (corners + half - middle) * cell + middles,
             torch.cat(evidence),
-            np.concatenate(presences),
+            torch.cat(presences),
         )
 
 
@@ -333,7 +341,7 @@ def _chunks(count: int) -> list[NDArray[np.int64]]:
     return np.split(np.arange(count), range(_TOGETHER, count, _TOGETHER))
 
 
-def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:
+def read_heat(heat: Tensor, spacing: float) -> tuple[Tensor, Tensor]:
     """Where the heat is strongest, to a fraction of a cell.
 
     The mean of the heat under a Gaussian kernel that is centred on that mean: mean shift (Comaniciu and Meer,
@@ -348,19 +356,15 @@ def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:
         Places (B, 3), mm from the middle along x, y, z; spreads (B,), mm: the standard deviation of the heat
         there, along one axis.
     """
-    axes = [torch.from_numpy(grid_axis(count, spacing)) for count in reversed(heat.shape[1:])]
+    axes = [torch.from_numpy(grid_axis(count, spacing)).to(heat.device) for count in reversed(heat.shape[1:])]
     shares = torch.softmax(heat.flatten(1), dim=1).double().view(heat.shape)
     kernel = _KERNEL * spacing
-    strongest = np.unravel_index(shares.flatten(1).argmax(dim=1).numpy(), heat.shape[1:])
-    places = torch.stack(
-        [axis[torch.from_numpy(at)] for axis, at in zip(axes, reversed(strongest), strict=True)], dim=1
-    )
+    strongest = torch.unravel_index(shares.flatten(1).argmax(dim=1), heat.shape[1:])
+    places = torch.stack([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)], dim=1)
     for _ in range(_SHIFTS):
         places, variances = _moments_under_kernel(shares, axes, places, kernel)
-    own = 1 / np.maximum(
-        1 / np.maximum(variances.mean(dim=1).numpy(), 1e-12) - 1 / kernel**2, 1e-2 / kernel**2
-    )
-    return places.numpy(), np.sqrt(own)
+    seen = variances.mean(dim=1).clamp_min(1e-12)
+    return places, (1 / (1 / seen - 1 / kernel**2).clamp_min(1e-2 / kernel**2)).sqrt()
 
 
 def _moments_under_kernel(

@@ -189,3 +189,25 @@ def test_what_nobody_expects_anywhere_is_not_found_and_disturbs_nothing() -> Non
     found = seen(LogOfTheImage(), volume, starts, turned(3))
     assert np.linalg.norm(found.positions[:2] - POINTS[:2], axis=1).max() < 0.03 * SETTINGS.spacing
     assert np.isnan(found.positions[2]).all() and np.isnan(found.presences[2])
+
+
+def test_results_come_from_the_device_at_once_however_many_landmarks_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU has nothing to wait for: no copy to the host for each landmark or field."""
+    copies: list[int] = []
+    to_host = Tensor.cpu
+
+    def counted(tensor: Tensor) -> Tensor:
+        copies.append(tensor.numel())
+        return to_host(tensor)
+
+    monkeypatch.setattr(Tensor, "cpu", counted)
+    counts = []
+    for times in (1, 20):
+        points = np.tile(POINTS, (times, 1))
+        network = RefineNetwork(UNetSettings(channels=(8, 8)), len(points)).eval()
+        seen(network, scan(POINTS, np.eye(3)), points, np.eye(3))
+        counts.append(len(copies))
+        copies.clear()
+    assert counts[0] == counts[1] <= 3
