@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
@@ -99,15 +100,16 @@ def _weights(count: int, wanted: int, first: float, ratio: float) -> NDArray[np.
 
 
 def _product(weights: NDArray[np.float32], voxels: NDArray[Any], axis: int) -> NDArray[np.float32]:
-    """Weights (M, N) times voxels along an axis of N, float32; a slab is converted at a time."""
+    """Weights (M, N) times voxels along an axis of N, float32; a slab is converted at a time.
+
+    By PyTorch, as all that comes after: NumPy's threads would wait for those of OpenMP, which spin.
+    """
     shape = list(voxels.shape)
     shape[axis] = len(weights)
     product = np.empty(shape, np.float32)
-    if axis == 0:
-        for row in range(shape[1]):
-            product[:, row] = weights @ voxels[:, row].astype(np.float32)
-        return product
-    for plane, made in zip(voxels, product, strict=True):
-        values = plane.astype(np.float32)
-        made[...] = weights @ values if axis == 1 else values @ weights.T
+    left = torch.from_numpy(weights)
+    for slab in range(shape[1] if axis == 0 else shape[0]):
+        here = (slice(None), slab) if axis == 0 else (slab,)
+        values = torch.from_numpy(voxels[here].astype(np.float32))
+        product[here] = (values @ left.T if axis == 2 else left @ values).numpy()
     return product

@@ -28,6 +28,7 @@ TARGETS = {
     "head": ("head of 512 x 512 x 400 at 0.4 mm, file to .mrk.json", "12 s with, 20 s without; 1.5 GiB"),
     "many": ("the same head, 10, 100, 500 landmarks", "locate and memory within 1.5x"),
     "training": ("training steps", "1.3x its convolutions alone"),
+    "samples": ("training samples, a core", "20x the reference's loader"),
     "masks": ("masks, 512 x 512 x 400, 175 landmarks", "3 s a case and core"),
 }
 

@@ -177,6 +177,34 @@ def training(scan: Path, head_model: Path) -> Report:
     }
 
 
+def samples(scan: Path, head_model: Path) -> Report:
+    """Training samples of a scan of 150^3 voxels with 45 landmarks, on one core."""
+    from LandmarkDetectionLib.training.locate_refine.plan import choose_locate, choose_refine
+    from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
+    from Testing.benchmarks import reference
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        fine, survey = training_case(Path(name), 0.15)
+        locate, refine = choose_locate(survey), choose_refine(survey)
+        coarse, _ = training_case(Path(name), locate.spacing)
+        rates = {}
+        for title, dataset in (
+            ("locate", LocateSamples([coarse], survey.table, locate, 0, midline=1.0)),
+            ("refine", RefineSamples([fine], survey.table, survey.shape, refine, 0)),
+        ):
+            seconds = timed(lambda made=dataset: [made[number] for number in range(40)])  # type: ignore[misc]
+            rates[title] = 40 / seconds
+        files = reference_case(Path(name))
+        random = np.random.default_rng(0)
+        crop = median(lambda: reference.crop(*files, random), 5)
+    return {
+        "measured": ", ".join(f"{title} {rate:.0f} a second" for title, rate in rates.items()),
+        "yardstick": f"{1 / crop:.1f} a second by the reference's way",
+        "ratio": ", ".join(f"{title} {rate * crop:.0f}x" for title, rate in rates.items()),
+    }
+
+
 def masks(scan: Path, head_model: Path) -> Report:
     """175 landmarks on a grid of 512 x 512 x 400."""
     from LandmarkDetectionLib.data.frame import Frame
@@ -195,7 +223,7 @@ def masks(scan: Path, head_model: Path) -> Report:
 
 
 JOBS: dict[str, Callable[[Path, Path], Report]] = {
-    job.__name__: job for job in (machine, detect, beside, cold, head, many, training, masks)
+    job.__name__: job for job in (machine, detect, beside, cold, head, many, training, samples, masks)
 }
 
 
@@ -302,6 +330,51 @@ def phantom_head(folder: Path) -> Path:
     head = resample(coarse, frame, fill=-1000)
     write_volume(Volume(head.voxels.astype(np.int16), frame), folder / "head.nii.gz")
     return folder / "head.nii.gz"
+
+
+def training_case(folder: Path, spacing: float) -> tuple[Any, Any]:
+    """A case of noise for training, 22.5 mm along each edge, and a survey of its like."""
+    from LandmarkDetectionLib.data.frame import Frame
+    from LandmarkDetectionLib.data.table import LandmarkTable
+    from LandmarkDetectionLib.training.cache import PreparedCase
+    from LandmarkDetectionLib.training.sections import ImageSection
+    from LandmarkDetectionLib.training.survey import Survey
+
+    random = np.random.default_rng(0)
+    edge = round(22.5 / spacing)
+    frame = Frame(size=(edge,) * 3, spacing=(spacing,) * 3)
+    path = folder / f"{edge}.npy"
+    np.save(path, random.uniform(-1, 1, frame.shape).astype(np.float16))
+    positions = frame.index_to_world(random.uniform(0.2 * edge, 0.8 * edge, (45, 3)))
+    case = PreparedCase("case", "", path, frame, frame.spacing, positions, np.ones(45, bool))
+    survey = Survey(
+        cases=30,
+        table=LandmarkTable.from_names([f"L{number}" for number in range(45)]),
+        shape=positions - positions.mean(axis=0),
+        span=20.0,
+        extent=22.5,
+        deviation=0.17,
+        image=ImageSection(spacing=0.15, normaliser="adaptive", low=0.5, high=99.5),
+        rotation=180.0,
+        mirrors=False,
+        reasons=(),
+    )
+    return case, survey
+
+
+def reference_case(folder: Path) -> tuple[Path, Path]:
+    """A scan of 150^3 voxels and its mask as files."""
+    from LandmarkDetectionLib.data.frame import Frame
+    from LandmarkDetectionLib.data.volume import Volume, write_volume
+
+    random = np.random.default_rng(0)
+    frame = Frame(size=(150, 150, 150), spacing=(0.15, 0.15, 0.15))
+    scan, mask = random.integers(0, 255, frame.shape, np.uint8), np.zeros(frame.shape, np.int16)
+    mask[tuple(random.integers(0, 150, (3, 45)))] = np.arange(1, 46)
+    paths = folder / "scan.nii.gz", folder / "mask.nii.gz"
+    for voxels, path in zip((scan, mask), paths, strict=True):
+        write_volume(Volume(voxels, frame), path)
+    return paths
 
 
 def repeat_landmarks(model: Path, folder: Path, count: int) -> None:

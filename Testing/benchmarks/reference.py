@@ -9,6 +9,7 @@ centre of mass is the landmark. Time and memory grow with the number of landmark
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -52,6 +53,21 @@ def network_for(landmarks: int) -> VNet:
     """With random weights: how long it takes does not depend on them."""
     torch.manual_seed(0)
     return VNet(VNetSettings(classes=landmarks + 1)).eval()
+
+
+def crop(image_path: Path, mask_path: Path, random: np.random.Generator) -> None:
+    """A training sample: both files read, and a turned and scaled crop of each resampled."""
+    centre = None
+    for path, order in ((image_path, sitk.sitkLinear), (mask_path, sitk.sitkNearestNeighbor)):
+        image = sitk.ReadImage(str(path))
+        if centre is None:
+            middle = random.uniform(0.3, 0.7, 3) * image.GetSize()
+            centre = image.TransformContinuousIndexToPhysicalPoint(middle.tolist())
+            turn = sitk.Euler3DTransform(centre, *random.uniform(-0.3, 0.3, 3))
+        like = sitk.Image([WINDOW] * 3, image.GetPixelID())
+        like.SetSpacing(image.GetSpacing())
+        like.SetOrigin([at - WINDOW / 2 * step for at, step in zip(centre, image.GetSpacing(), strict=True)])
+        sitk.Resample(image, like, turn, order)
 
 
 def _position(heat: NDArray[np.float32], grid: Volume) -> NDArray[np.float64]:
