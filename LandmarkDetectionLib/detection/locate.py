@@ -144,11 +144,14 @@ def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Tensor, Te
     answers[own] = True
     peaks = torch.where((heat == highest) & answers, heat, -torch.inf).flatten(1)
     strengths, found = peaks.topk(min(count, peaks.shape[1]), dim=1)
-    cells = torch.stack(torch.unravel_index(found, heat.shape[1:]), dim=-1)  # (K, C, 3) z, y, x
+    height, width = heat.shape[2:]
+    cells = torch.stack(
+        [found // (height * width), found // width % height, found % width], dim=-1
+    )  # z, y, x
     padded = torch.nn.functional.pad(heat, [_APART] * 6, value=-torch.inf)
     offset = torch.arange(size, device=heat.device)
     z, y, x = (cells[..., axis, None] + offset for axis in range(3))
-    _, rows, columns = padded.shape[1:]
+    rows, columns = padded.shape[2:]
     around = (z[..., :, None, None] * rows + y[..., None, :, None]) * columns + x[..., None, None, :]
     logs = padded.flatten(1).gather(1, around.flatten(1)).view(around.shape).double()
     top = logs.amax(dim=(2, 3, 4), keepdim=True)

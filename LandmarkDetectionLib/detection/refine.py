@@ -359,8 +359,10 @@ def read_heat(heat: Tensor, spacing: float) -> tuple[Tensor, Tensor]:
     axes = [torch.from_numpy(grid_axis(count, spacing)).to(heat.device) for count in reversed(heat.shape[1:])]
     shares = torch.softmax(heat.flatten(1), dim=1).double().view(heat.shape)
     kernel = _KERNEL * spacing
-    strongest = torch.unravel_index(shares.flatten(1).argmax(dim=1), heat.shape[1:])
-    places = torch.stack([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)], dim=1)
+    height, width = heat.shape[2:]
+    strongest = shares.flatten(1).argmax(dim=1)
+    cells = strongest % width, strongest // width % height, strongest // (height * width)  # x, y, z
+    places = torch.stack([axis[at] for axis, at in zip(axes, cells, strict=True)], dim=1)
     for _ in range(_SHIFTS):
         places, variances = _moments_under_kernel(shares, axes, places, kernel)
     seen = variances.mean(dim=1).clamp_min(1e-12)
