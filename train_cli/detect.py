@@ -91,6 +91,14 @@ def run(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="End with 0 instead of 3 where no scan has a landmark.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Take the I-th of N parts of the scans, as one of N processes into the same DIR.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -110,24 +118,27 @@ def run(
     Exit codes: 0 done; 2 a scan could not be used or a result was kept, and a
     sentence says why, the others are done; 3 not one landmark was found in any
     scan; 1 a fault of the program in a scan, the others are done; 130 stopped.
+    With --shard they are about the scans of the shard.
     """
     from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.inputs import anonymised, find_all_inputs
+    from LandmarkDetectionLib.detection.inputs import Shard, anonymised, find_all_inputs
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
+    part = Shard.parse(shard or "1/1")
     try:
         inputs = find_all_inputs(sources, series=series, each=each)
     except InputError as error:
         console.result({"exit_code": FAILED, "warnings": [str(error)], "cases": []})
         raise
-    inputs = refuse_shared_names(
+    cohort = refuse_shared_names(
         anonymised(console.track(inputs, "scans")) if anonymous else inputs, pictures=pictures
     )
+    inputs = part.take(cohort)
     if model is None:
         model = bundled_model()
         if model is None:
@@ -140,10 +151,13 @@ def run(
         detector.bundle,
         pictures=pictures,
         overwrite=overwrite,
-        given=[*sources, *files_of_cases(given.case for given in inputs)],
+        given=[*sources, *files_of_cases(given.case for given in cohort)],
         anonymous=anonymous,
+        cohort=[given.case for given in cohort],
     )
     make_folder(output)
+    if shard is not None:
+        console.say(f"Shard {shard}: {len(inputs)} of {len(cohort)} scans.")
     doubt = doubt_of(detector.bundle)
     if doubt:
         console.warn(doubt)
@@ -201,19 +215,40 @@ def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> 
     """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
     there = {(outcome.case, outcome.image_path) for outcome in outcomes}
     missing = [given for given in inputs if _key(given.case, work.results) not in there]
-    due = 0.0
+    summaries = _Summaries(work.results)
     try:
         for number, given in enumerate(missing, start=1):
             what = f"{given.case.name} ({number} of {len(missing)})"
             outcomes.append(detect_case(work, given, what))
-            start = time.monotonic()
-            if start >= due:  # what it says is wrong is said at the end
-                summary_problems(work.results, outcomes)
-                end = time.monotonic()
-                due = end + max(_BETWEEN_SUMMARIES, _SUMMARY_SHARE * (end - start))
+            summaries.write_if_due(outcomes)
     except KeyboardInterrupt:
         return STOPPED
     return 0
+
+
+class _Summaries:
+    """Writes the summary along the way; where another process has done so meanwhile, that is enough."""
+
+    def __init__(self, results: ResultsFolder) -> None:
+        self._results = results
+        self._due, self._pause = 0.0, _BETWEEN_SUMMARIES
+        self._seen = self._state()
+
+    def write_if_due(self, outcomes: list[CaseOutcome]) -> None:
+        """Write it if it has become old; what is wrong with it is said at the end."""
+        start = time.monotonic()
+        if start < self._due:
+            return
+        if self._state() == self._seen:
+            summary_problems(self._results, outcomes)
+            self._pause = max(_BETWEEN_SUMMARIES, _SUMMARY_SHARE * (time.monotonic() - start))
+        self._due, self._seen = time.monotonic() + self._pause, self._state()
+
+    def _state(self) -> int | None:
+        try:
+            return self._results.summary.stat().st_mtime_ns
+        except OSError:
+            return None
 
 
 def detect_case(work: Work, given: Input, what: str) -> CaseOutcome:
@@ -294,7 +329,7 @@ def exit_code(outcomes: list[CaseOutcome], problems: list[str], *, allow_empty: 
     if problems or any(outcome.error for outcome in outcomes):
         return FAILED
     found = any(item.present for outcome in outcomes if outcome.result for item in outcome.result.detections)
-    return 0 if found or allow_empty else NOTHING_FOUND
+    return 0 if found or allow_empty or not outcomes else NOTHING_FOUND
 
 
 def _draw(volume: Volume, result: CaseDetections, path: Path) -> None:
