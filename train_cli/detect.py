@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from LandmarkDetectionLib.data.errors import InputError
-from train_cli.console import Console
+from train_cli.attempts import Attempts, Failed, Found, failure
+from train_cli.console import Advance, Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
 if TYPE_CHECKING:
     from LandmarkDetectionLib.data.cases import Case
-    from LandmarkDetectionLib.data.volume import Volume
-    from LandmarkDetectionLib.detection.detector import Detector
     from LandmarkDetectionLib.detection.inputs import Input
     from LandmarkDetectionLib.detection.progress import Progress
-    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, Detection
+    from LandmarkDetectionLib.detection.reading import ScanInMemory
+    from LandmarkDetectionLib.detection.results import CaseOutcome, Detection
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder
     from LandmarkDetectionLib.model.bundle import Bundle
 
 FAULT, FAILED, NOTHING_FOUND, STOPPED = 1, 2, 3, 130
-_OUR_FAULT = (
-    "the detection failed by a fault of train_cli, not of your data; please report it with the lines above."
-)
 _BETWEEN_SUMMARIES, _SUMMARY_SHARE = 2.0, 20
 """A killed process leaves a summary no older than so many seconds, or so many times what writing it takes."""
 _NAMED = 8
@@ -167,7 +167,8 @@ def run(
     by_hand = sum(outcome.corrected for outcome in outcomes)
     if by_hand:
         console.say(f"{by_hand} of them were corrected since and are given as corrected.")
-    code = detect_all(Work(detector, model, results, console, pictures), inputs, outcomes)
+    attempts = Attempts(detector, model, pictures, anonymous)
+    code = detect_all(Work(attempts, results, console), inputs, outcomes)
     order = {_key(given.case, results): place for place, given in enumerate(inputs)}
     outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
     problems = summary_problems(results, outcomes) if outcomes else []
@@ -196,13 +197,11 @@ def run(
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for all scans of a run: with what they are detected in, and where the results go."""
+    """What is the same for all scans of a run: what detects in them, where the results go, who is told."""
 
-    detector: Detector
-    model: Path
+    attempts: Attempts
     results: ResultsFolder
     console: Console
-    pictures: bool
 
 
 def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome]:
@@ -217,13 +216,70 @@ def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> 
     missing = [given for given in inputs if _key(given.case, work.results) not in there]
     summaries = _Summaries(work.results)
     try:
-        for number, given in enumerate(missing, start=1):
-            what = f"{given.case.name} ({number} of {len(missing)})"
-            outcomes.append(detect_case(work, given, what))
-            summaries.write_if_due(outcomes)
+        with closing(detect_here(work, missing)) as tried:
+            for given, attempt in tried:
+                outcomes.append(outcome_of(work, given.case, attempt))
+                summaries.write_if_due(outcomes)
     except KeyboardInterrupt:
         return STOPPED
     return 0
+
+
+def detect_here(work: Work, inputs: list[Input]) -> Generator[tuple[Input, Found | Failed]]:
+    """Detect in the inputs in this process, one after the other, and read the next one meanwhile."""
+    from LandmarkDetectionLib.detection.reading import ReadAhead
+
+    with ReadAhead(inputs, partial(_read, work.results)) as scans:
+        for number, given in enumerate(inputs, start=1):
+            with work.console.progress(f"{given.case.name} ({number} of {len(inputs)})") as advance:
+                attempt = work.attempts.detect(
+                    given.case, scans.take, notice=work.console.warn, progress=_percent(advance)
+                )
+            yield given, attempt
+
+
+def _read(results: ResultsFolder, given: Input) -> ScanInMemory:
+    """The scan of an input whose results may be written.
+
+    Raises:
+        InputError: if it cannot be used, or files that are there are to be kept.
+    """
+    from LandmarkDetectionLib.detection.reading import read_scan
+
+    if given.problem:
+        raise InputError(given.problem)
+    results.check(given.case)
+    return read_scan(given.case.image_path)
+
+
+def _percent(advance: Advance) -> Progress:
+    return lambda stage, fraction: advance(round(100 * fraction), 100, stage)
+
+
+def outcome_of(work: Work, case: Case, attempt: Found | Failed) -> CaseOutcome:
+    """Write the files of a case; what has gone wrong is reported, not raised."""
+    if isinstance(attempt, Found):
+        try:
+            return _kept(work.results, case, attempt)
+        except Exception as error:  # the border of a case: whatever fails in it, the others go on
+            attempt = failure(error, case, anonymous=work.attempts.anonymous)
+    if attempt.trace:
+        work.console.trace(attempt.trace)
+    outcome = replace(work.results.failure(case, attempt.reason), fault=bool(attempt.trace))
+    work.console.warn(outcome.error if outcome.image_path else f"{outcome.case}: {outcome.error}")
+    return outcome
+
+
+def _kept(results: ResultsFolder, case: Case, found: Found) -> CaseOutcome:
+    picture = found.picture
+    return results.keep(
+        case,
+        found.result,
+        found.scan,
+        seconds=found.seconds,
+        warnings=found.warnings,
+        draw=None if picture is None else lambda path: path.write_bytes(picture),
+    )
 
 
 class _Summaries:
@@ -251,68 +307,6 @@ class _Summaries:
             return None
 
 
-def detect_case(work: Work, given: Input, what: str) -> CaseOutcome:
-    """Detect in one case and write its files; what goes wrong is reported, not raised."""
-    from LandmarkDetectionLib.detection.devices import is_out_of_memory
-    from LandmarkDetectionLib.detection.memory import TOO_LITTLE_MEMORY
-
-    case, fault = given.case, False
-    try:
-        return _detected(work, given, what)
-    except InputError as error:
-        reason = str(error)
-    except Exception as error:  # the border of a case: whatever fails in it, the others go on
-        fault = not is_out_of_memory(error)
-        reason = f"{case.image_path}: {_OUR_FAULT if fault else TOO_LITTLE_MEMORY}"
-        if fault:
-            work.console.trace(error, anonymous=work.results.shown_path(case) is None)
-    outcome = replace(work.results.failure(case, reason), fault=fault)
-    work.console.warn(outcome.error if outcome.image_path else f"{outcome.case}: {outcome.error}")
-    return outcome
-
-
-def _detected(work: Work, given: Input, what: str) -> CaseOutcome:
-    from LandmarkDetectionLib.data.digests import unchanged
-    from LandmarkDetectionLib.data.volume import read_volume
-    from LandmarkDetectionLib.detection.doubts import doubts
-    from LandmarkDetectionLib.detection.results import CaseDetections
-
-    case, start = given.case, time.perf_counter()
-    if given.problem:
-        raise InputError(given.problem)
-    work.results.check(case)
-    with work.console.progress(what) as advance, unchanged(case.image_path) as scan:
-        volume = read_volume(case.image_path)
-        detections = _detect_in(
-            work, case, volume, lambda stage, fraction: advance(round(100 * fraction), 100, stage)
-        )
-    result = CaseDetections(case.name, detections)
-    return work.results.keep(
-        case,
-        result,
-        scan,
-        seconds=round(time.perf_counter() - start, 3),
-        warnings=doubts(detections, work.detector.bundle, volume.frame.spacing),
-        draw=(lambda path: _draw(volume, result, path)) if work.pictures else None,
-    )
-
-
-def _detect_in(work: Work, case: Case, volume: Volume, progress: Progress) -> tuple[Detection, ...]:
-    import torch
-
-    from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.memory import detect_within_memory
-
-    detections, _ = detect_within_memory(
-        work.detector,
-        volume,
-        on_cpu=lambda: load_detector(work.model, torch.device("cpu")),
-        notice=lambda text: work.console.warn(f"{case.name}: {text}"),
-        progress=progress,
-    )
-    return detections
-
-
 def summary_problems(results: ResultsFolder, outcomes: list[CaseOutcome]) -> list[str]:
     """Write the summary; gives the sentence that says why it could not be written, if so."""
     try:
@@ -330,12 +324,6 @@ def exit_code(outcomes: list[CaseOutcome], problems: list[str], *, allow_empty: 
         return FAILED
     found = any(item.present for outcome in outcomes if outcome.result for item in outcome.result.detections)
     return 0 if found or allow_empty or not outcomes else NOTHING_FOUND
-
-
-def _draw(volume: Volume, result: CaseDetections, path: Path) -> None:
-    from LandmarkDetectionLib.evaluation.figures import draw_case
-
-    draw_case(volume, None, result, path)
 
 
 def _key(case: Case, results: ResultsFolder) -> tuple[str, Path | None]:

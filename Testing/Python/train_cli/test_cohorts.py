@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import weakref
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.volume import Volume, write_volume
+from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
+from LandmarkDetectionLib.detection.detector import DenseDetector
+from LandmarkDetectionLib.detection.results import Detection
 
 if TYPE_CHECKING:
     from Testing.Python.train_cli.conftest import Run
@@ -75,3 +79,33 @@ def test_a_shard_that_is_none_is_refused(
 def test_a_shard_without_scans_is_done(run: Run, scans: Path, a_model: Path, tmp_path: Path) -> None:
     finished = run("detect", scans, *flags(a_model, tmp_path / "out"), "--shard", "12/12")
     assert finished.code == 0 and "Shard 12/12: 0 of 10 scans." in finished.out
+
+
+def test_the_next_scan_is_read_while_one_is_computed_and_two_are_in_memory_at_most(
+    run: Run, scans: Path, a_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[weakref.ref[Volume]] = []
+    in_memory, waited = [], []
+    detect = DenseDetector.detect
+
+    def reading(path: Path) -> Volume:
+        in_memory.append(1 + sum(volume() is not None for volume in read))
+        volume = read_volume(path)
+        read.append(weakref.ref(volume))
+        return volume
+
+    def when_the_next_is_read(self: DenseDetector, volume: Volume, **rest: Any) -> tuple[Detection, ...]:
+        place = [reference() for reference in read].index(volume) + 1
+        end = time.monotonic() + 20
+        while len(read) <= place < 8 and time.monotonic() < end:
+            time.sleep(0.005)
+        waited.append(len(read) - place)
+        return detect(self, volume, **rest)
+
+    monkeypatch.setattr("LandmarkDetectionLib.detection.reading.read_volume", reading)
+    monkeypatch.setattr(DenseDetector, "detect", when_the_next_is_read)
+    finished = run("detect", scans, *flags(a_model, tmp_path / "out"), "--json")
+    assert [bool(case["error"]) for case in finished.json["cases"]] == [n in (4, 5) for n in range(10)]
+    assert "scan 4.nii.gz" in finished.err and "scan 5.nii.gz" in finished.err
+    assert waited == [1] * 3 + [0] + [1] * 3 + [0], "behind scan 3 comes one that cannot be read"
+    assert len(in_memory) == 9 and max(in_memory) == 2
