@@ -7,13 +7,16 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from LandmarkDetectionLib.data.errors import InputError
 from train_cli.attempts import Attempts, Failed, Found, failure
+from train_cli.cluster import Cluster, check_cluster, detect_on_cluster, name_address
 from train_cli.console import Advance, Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
@@ -42,6 +45,13 @@ Examples:
 
   train_cli detect monday tuesday extra.nrrd --model run/model --output detections --json
 """
+
+
+class Command(TyperCommand):
+    """Detect, whose flag --cluster may stand without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, name_address(args))
 
 
 def run(
@@ -99,6 +109,24 @@ def run(
             show_default=False,
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help="Detect on a Ray cluster: the one at this address, or else the one that runs, or else one "
+            "that is started on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of each worker on the cluster.",
+            show_default="1 beside a GPU, else 4 or what the machines have",
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -130,6 +158,10 @@ def run(
 
     console = Console(quiet=quiet, json=json)
     part = Shard.parse(shard or "1/1")
+    if cluster is not None:
+        if shard is not None:
+            raise InputError("--shard and --cluster both share the scans out; give one of the two.")
+        check_cluster(cluster, device)
     try:
         inputs = find_all_inputs(sources, series=series, each=each)
     except InputError as error:
@@ -144,7 +176,7 @@ def run(
         if model is None:
             raise InputError("There is no model in the box here; give a model's folder, --model BUNDLE.")
         console.say(f"With the model in the box: {model.name}")
-    detector = load_detector(model, resolve_device(device))
+    detector = load_detector(model, resolve_device(device if cluster is None else "cpu"))
     results = ResultsFolder(
         output,
         model,
@@ -168,10 +200,11 @@ def run(
     if by_hand:
         console.say(f"{by_hand} of them were corrected since and are given as corrected.")
     attempts = Attempts(detector, model, pictures, anonymous)
-    code = detect_all(Work(attempts, results, console), inputs, outcomes)
+    work = Work(attempts, results, console, None if cluster is None else Cluster(cluster, device, cores))
+    code, stops = detect_all(work, inputs, outcomes)
     order = {_key(given.case, results): place for place, given in enumerate(inputs)}
     outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
-    problems = summary_problems(results, outcomes) if outcomes else []
+    problems = [*stops, *(summary_problems(results, outcomes) if outcomes else [])]
     for sentence in problems:
         console.warn(sentence)
     code = code or exit_code(outcomes, problems, allow_empty=allow_empty)
@@ -186,8 +219,8 @@ def run(
     )
     _show(outcomes, console)
     _warn(outcomes, console)
-    if code == STOPPED:
-        missing = len(inputs) - len(outcomes)
+    missing = len(inputs) - len(outcomes)
+    if missing:
         console.warn(f"Stopped. The same command goes on with the {missing} scans that are missing.")
     elif any(outcome.result for outcome in outcomes):
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
@@ -202,6 +235,7 @@ class Work:
     attempts: Attempts
     results: ResultsFolder
     console: Console
+    cluster: Cluster | None = None
 
 
 def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome]:
@@ -210,30 +244,43 @@ def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome
     return [outcome for outcome in found if outcome is not None]
 
 
-def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> int:
-    """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
+def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> tuple[int, list[str]]:
+    """Detect in the inputs that have no outcome and add theirs.
+
+    Gives the exit code of a stop, or 0, and the sentence that says why it did not go on, if there is one.
+    """
     there = {(outcome.case, outcome.image_path) for outcome in outcomes}
     missing = [given for given in inputs if _key(given.case, work.results) not in there]
     summaries = _Summaries(work.results)
     try:
-        with closing(detect_here(work, missing)) as tried:
+        with closing(_attempts(work, missing)) as tried:
             for given, attempt in tried:
                 outcomes.append(outcome_of(work, given.case, attempt))
                 summaries.write_if_due(outcomes)
     except KeyboardInterrupt:
-        return STOPPED
-    return 0
+        return STOPPED, []
+    except InputError as error:  # of the cluster; those of a case are its outcome
+        return FAILED, [str(error)]
+    return 0, []
 
 
-def detect_here(work: Work, inputs: list[Input]) -> Generator[tuple[Input, Found | Failed]]:
+def _attempts(work: Work, inputs: list[Input]) -> Generator[tuple[Input, Found | Failed]]:
+    """Detect in the inputs, here or on a cluster, and give each with what came of it."""
+    if work.cluster is None:
+        return _detect_here(work, inputs)
+    return detect_on_cluster(work.attempts, work.results, work.console, work.cluster, inputs)
+
+
+def _detect_here(work: Work, inputs: list[Input]) -> Generator[tuple[Input, Found | Failed]]:
     """Detect in the inputs in this process, one after the other, and read the next one meanwhile."""
     from LandmarkDetectionLib.detection.reading import ReadAhead
 
-    with ReadAhead(inputs, partial(_read, work.results)) as scans:
-        for number, given in enumerate(inputs, start=1):
+    with ReadAhead(partial(_read, work.results)) as scans:
+        for number, (given, following) in enumerate(zip_longest(inputs, inputs[1:]), start=1):
+            scan = partial(scans.take, given, following)
             with work.console.progress(f"{given.case.name} ({number} of {len(inputs)})") as advance:
                 attempt = work.attempts.detect(
-                    given.case, scans.take, notice=work.console.warn, progress=_percent(advance)
+                    given.case, scan, notice=work.console.warn, progress=_percent(advance)
                 )
             yield given, attempt
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
@@ -50,15 +51,13 @@ class ReadAhead(Generic[Item, Read]):
     Never more than two are in memory, if each is let go before the next one is taken.
 
     Args:
-        items: in the order in which they are taken.
         read: reads one; what it raises is raised when that one is taken.
     """
 
-    def __init__(self, items: Iterable[Item], read: Callable[[Item], Read]) -> None:
-        self._items = list(reversed(list(items)))
+    def __init__(self, read: Callable[[Item], Read]) -> None:
         self._read = read
         self._thread = ThreadPoolExecutor(1, "reading ahead")
-        self._ahead: Future[Read] | None = None
+        self._ahead: tuple[Item, Future[Read]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -71,26 +70,28 @@ class ReadAhead(Generic[Item, Read]):
     ) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def take(self) -> Read:
-        """What is read of the next item; one for which memory was lacking is read again by itself."""
-        item = self._items.pop()
+    def take(self, item: Item, following: Item | None) -> Read:
+        """What is read of an item; one for which memory was lacking is read again by itself.
+
+        Args:
+            item: which.
+            following: what is most likely taken next, and so is read from now on; None if nothing.
+        """
         ahead, self._ahead = self._ahead, None
         try:
             read = self._taken(item, ahead)
         except Exception:
-            self._start()
+            self._start(following)
             raise
-        self._start()
+        self._start(following)
         return read
 
-    def _taken(self, item: Item, ahead: Future[Read] | None) -> Read:
-        try:
-            return self._read(item) if ahead is None else ahead.result()
-        except MemoryError:
-            if ahead is None:
-                raise
+    def _taken(self, item: Item, ahead: tuple[Item, Future[Read]] | None) -> Read:
+        if ahead is not None and ahead[0] == item:
+            with suppress(MemoryError):
+                return ahead[1].result()
         return self._read(item)
 
-    def _start(self) -> None:
-        if self._items:
-            self._ahead = self._thread.submit(self._read, self._items[-1])
+    def _start(self, item: Item | None) -> None:
+        if item is not None:
+            self._ahead = item, self._thread.submit(self._read, item)

@@ -18,17 +18,17 @@ def test_items_come_in_their_order_and_what_cannot_be_read_costs_only_itself() -
             raise InputError("It is damaged.")
         return 10 * item
 
-    with ReadAhead([1, 2, 3], read) as items:
-        assert items.take() == 10
+    with ReadAhead(read) as items:
+        assert items.take(1, 2) == 10
         with pytest.raises(InputError, match="damaged"):
-            items.take()
-        assert items.take() == 30
+            items.take(2, 3)
+        assert items.take(3, None) == 30
 
 
 def test_one_item_is_read_ahead_and_no_more() -> None:
     begun: list[int] = []
-    with ReadAhead(range(5), lambda item: begun.append(item)) as items:
-        items.take()
+    with ReadAhead(begun.append) as items:
+        items.take(0, 1)
         end = time.monotonic() + 10
         while len(begun) < 2 and time.monotonic() < end:
             time.sleep(0.001)
@@ -45,15 +45,20 @@ def test_an_item_for_which_memory_lacked_beside_another_is_read_again_by_itself(
             raise MemoryError
         return item
 
-    with ReadAhead([0, 1, 2], read) as items:
-        assert [items.take(), items.take(), items.take()] == [0, 1, 2]
+    with ReadAhead(read) as items:
+        assert [items.take(0, 1), items.take(1, 2), items.take(2, None)] == [0, 1, 2]
     assert asked == [0, 1, 1, 2]
+
+
+def test_an_item_that_was_read_ahead_in_vain_is_let_go() -> None:
+    with ReadAhead[int, int](lambda item: 10 * item) as items:
+        assert [items.take(0, 1), items.take(2, 3), items.take(3, None)] == [0, 20, 30]
 
 
 def test_a_stop_does_not_wait_for_what_is_read_ahead() -> None:
     stopped = threading.Event()
-    with ReadAhead([0, 1], lambda item: item and stopped.wait(10)) as items:
-        items.take()
+    with ReadAhead[float, bool](stopped.wait) as items:
+        items.take(0, 10)
         start = time.monotonic()
     assert time.monotonic() - start < 5
     stopped.set()
