@@ -146,7 +146,8 @@ def run(
     Exit codes: 0 done; 2 a scan could not be used or a result was kept, and a
     sentence says why, the others are done; 3 not one landmark was found in any
     scan; 1 a fault of the program in a scan, the others are done; 130 stopped.
-    With --shard they are about the scans of the shard.
+    With --shard they are about the scans of the shard; with --cluster, 2 also
+    says that the cluster could not go on, and what is done is kept.
     """
     from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
