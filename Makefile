@@ -46,6 +46,10 @@ pictures: system $(VENV)/all.stamp ## draw the pictures of the documentation; tr
 	test -f demo/run/model/model.json || $(RUN) train_cli demo --output demo
 	PYTHONPATH=Testing $(VENV)/bin/python Testing/pictures.py demo docs/pictures
 
+.PHONY: bench
+bench: $(VENV)/all.stamp ## measure how fast it is, into docs/benchmarks.md; SCAN=a mouse skull HEAD_MODEL=a bundle
+	$(RUN) Testing.benchmarks.bench $(if $(SCAN),--scan $(SCAN)) $(if $(HEAD_MODEL),--head-model $(HEAD_MODEL))
+
 .PHONY: venv
 venv: $(VENV)/all.stamp ## set up .venv with everything
 

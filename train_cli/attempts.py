@@ -120,7 +120,7 @@ class Attempts:
             result,
             scan.identity,
             round(scan.seconds + time.perf_counter() - start, 3),
-            doubts(detections, self.detector.bundle, scan.volume.frame.spacing),
+            doubts(detections, self.detector.bundle, scan.volume),
             _picture(scan.volume, result) if self.pictures else None,
         )
 

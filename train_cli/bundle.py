@@ -35,11 +35,20 @@ BundleFolder = Annotated[
 def show(
     bundle: BundleFolder, device: Device = "auto", seed: Seed = 0, quiet: Quiet = False, json: Json = False
 ) -> None:
-    """Show what a model finds, how it was trained and how good it is."""
-    from LandmarkDetectionLib.model.bundle import load_bundle
+    """Show what a model finds, how it was trained and how good it is.
+
+    Exit code 2 if its weights are missing or damaged: it is shown, but cannot
+    be used.
+    """
+    from LandmarkDetectionLib.data.errors import InputError
+    from LandmarkDetectionLib.model.bundle import check_weights, load_bundle
     from LandmarkDetectionLib.model.doubt import doubt_of
 
-    model = load_bundle(bundle)
+    model, problem = load_bundle(bundle), ""
+    try:
+        check_weights(bundle)
+    except InputError as error:
+        problem = str(error)
     console = Console(quiet=quiet, json=json)
     training = dict(model.training_data)
     facts = {
@@ -54,12 +63,15 @@ def show(
         "intended_use": model.intended_use or "not stated",
         "software": model.software,
     }
-    console.result({**facts, "names": list(model.table.names)})
+    console.result({**facts, "names": list(model.table.names), "whole": not problem})
     console.table(("", ""), [(key.replace("_", " "), value) for key, value in facts.items()])
     rows = [(item.label, item.name, item.pair, item.group, item.definition) for item in model.table.landmarks]
     console.table(("label", "name", "pair", "group", "definition"), rows)
     if doubt := doubt_of(model):
         console.warn(doubt)
+    if problem:
+        console.warn(problem)
+        raise typer.Exit(2)
 
 
 @app.command("verify")

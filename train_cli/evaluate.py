@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,10 +50,13 @@ def run(
     Landmarks are paired by name. A case without detections counts as missed in
     all its landmarks; it is reported, and the exit code is 2. A landmark with
     a position counts as found, be it uncertain. The images are not looked at.
+
+    What is evaluated is CASE.csv: a CASE.mrk.json that was corrected since is
+    told, and its corrections are left out.
     """
     from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table
     from LandmarkDetectionLib.data.files import refuse_overwriting
-    from LandmarkDetectionLib.detection.results import read_case
+    from LandmarkDetectionLib.evaluation.detections import DetectionsFolder
     from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
     from LandmarkDetectionLib.evaluation.metrics import evaluate
 
@@ -65,11 +69,15 @@ def run(
         [output / name for name in FILES],
         [split, *files_of_cases(batch.cases), *(detections / f"{case.name}.csv" for case in batch.cases)],
     )
-    results = batch.each("Reading detections", lambda case: read_case(detections, case.name))
+    folder = DetectionsFolder(detections)
+    results = batch.each("Reading detections", lambda case: folder.read(case, truths[case.name]))
+    changes = folder.changes()
+    for sentence in changes:
+        console.warn(sentence)
     evaluation = evaluate(truths, results, radii=limits, seed=seed)
     write_evaluation(evaluation, output)
 
-    console.result({**evaluation.metrics, "output": output, "failed": batch.failures})
+    console.result({**evaluation.metrics, "output": output, "failed": batch.failures, "warnings": changes})
     _show(evaluation, console)
     console.say(
         f"Written to {output}: metrics.json, points.csv, per_landmark.csv, per_case.csv, errors.png and "
@@ -97,9 +105,10 @@ def _show(evaluation: Evaluation, console: Console) -> None:
     error, presence = metrics["mre_mm"], metrics["presence"]
     low, high = error["ci95"]
     measured = metrics["missed"] < metrics["n_points"]
-    interval = f"{error['mean']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    interval = "" if isnan(low) else f" (95 % interval {low:.3f} to {high:.3f})"
+    mean = f"{error['mean']:.3f}{interval}"
     rows = [
-        ("mean error, mm", interval if measured else "none was given a position"),
+        ("mean error, mm", mean if measured else "none was given a position"),
         ("median error, mm", f"{error['median']:.3f}" if measured else ""),
         *((f"within {radius} mm", f"{rate:.1%}") for radius, rate in metrics["sdr"].items()),
         ("missed", f"{metrics['missed']} of {metrics['n_points']}"),

@@ -33,6 +33,7 @@ from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import read_mask
 from LandmarkDetectionLib.data.outliers import Oddity, flat_landmarks, shape_oddities
 from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.units import UNITS, factor_by_scan, factor_by_size
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 
 Severity = Literal["error", "warning"]
@@ -91,7 +92,7 @@ class _Examined:
     """A case after the look at its files.
 
     `contrasts` are those of the landmarks; `turned` says whether the scan has its structures where the
-    landmarks would be with other signs of x and y.
+    landmarks would be with other signs of x and y; `factor` brings them into the scan if their unit is wrong.
     """
 
     row: SplitRow
@@ -100,6 +101,7 @@ class _Examined:
     landmarks: LandmarkSet | None
     contrasts: NDArray[np.float64] | None
     turned: bool
+    factor: float | None
     findings: list[Finding]
 
 
@@ -135,14 +137,24 @@ def check_splits(paths: Sequence[Path], *, progress: Progress | None = None) -> 
         ]
         for row in rows:
             examined.append(_examine(row, split, table))
-            findings += examined[-1].findings
             if progress is not None:
                 progress(len(examined), total, row.case.name)
+    items = [item for item in examined if item.landmarks is not None]
+    names = sorted({name for item in items for name in _names(item)}, key=natural_key)
+    oddities = shape_oddities([_positions(item, names) for item in items]) if items else []
+    factors = _factors(items, oddities)
+    findings += [
+        finding
+        for item in examined
+        for finding in item.findings
+        if not _is_the_unit(finding, factors.get(item))
+    ]
     findings += _across_splits(examined)
     findings += _duplicate_images(examined)
     findings += _differing_names(examined)
+    findings += _wrong_units(items, factors)
     findings += _wrong_signs(examined)
-    findings += _odd_landmarks(examined)
+    findings += _odd_landmarks(items, names, oddities, factors)
     return sorted(findings, key=lambda finding: finding.severity)
 
 
@@ -175,8 +187,11 @@ def _examine(row: SplitRow, split: Path, table: LandmarkTable | None) -> _Examin
     if image is not None and landmarks is not None:
         contrasts = _contrasts(image, landmarks)
         turned = look_turned(contrasts, _contrasts(image, _turned(landmarks)))
+    factor = None
+    if image is not None and written is not None:
+        factor = factor_by_scan(written.positions[written.present], image.frame)
     scan = None if image is None else _scan(image)
-    return _Examined(row, split, scan, landmarks, contrasts, turned, findings)
+    return _Examined(row, split, scan, landmarks, contrasts, turned, factor, findings)
 
 
 def _turned(landmarks: LandmarkSet) -> LandmarkSet:
@@ -310,11 +325,7 @@ def _differing_names(examined: Sequence[_Examined]) -> Iterator[Finding]:
         for name in _names(item):
             holders[name].append(item)
     spellings = _spellings(holders)
-    for alike in spellings:
-        rarest = min(alike, key=lambda name: len(holders[name]))
-        case, place = holders[rarest][0].row.case, holders[rarest][0].row.place
-        message = f"{place}: {_listed(alike)} look like one landmark spelled differently; use one name."
-        yield Finding("error", "names", case.name, place, message)
+    yield from _spelled_otherwise(spellings, holders)
     doubtful = {name for alike in spellings for name in alike}
     lacking: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in sorted(holders, key=natural_key):
@@ -326,6 +337,28 @@ def _differing_names(examined: Sequence[_Examined]) -> Iterator[Finding]:
             "place it there, or mark it absent."
         )
         yield Finding("warning", "names", cases[0] if len(cases) == 1 else "", "", message)
+
+
+def _spelled_otherwise(
+    spellings: Sequence[Sequence[str]], holders: Mapping[str, Sequence[_Examined]]
+) -> Iterator[Finding]:
+    """Said once of all landmarks that the same cases spell otherwise than the others."""
+    told: defaultdict[tuple[_Examined, ...], list[Sequence[str]]] = defaultdict(list)
+    for alike in spellings:
+        rarest = min(alike, key=lambda name: len(holders[name]))
+        told[tuple(holders[rarest])].append(alike)
+    for (item, *others), groups in told.items():
+        case = item.row.case
+        if len(groups) == 1:
+            what = f"{_listed(groups[0])} look like one landmark spelled differently; use one name"
+        else:
+            cases = f"'{case.name}' and {len(others)} more" if others else f"'{case.name}'"
+            pairs = _listed(" and ".join(names) for names in groups)
+            what = (
+                f"{len(groups)} landmarks look as if {cases} spelled them differently from the other cases: "
+                f"{pairs}; use one name for each"
+            )
+        yield Finding("error", "names", case.name, item.row.place, f"{item.row.place}: {what}.")
 
 
 def _spellings(holders: Mapping[str, Sequence[_Examined]]) -> list[list[str]]:
@@ -348,10 +381,44 @@ def _spellings(holders: Mapping[str, Sequence[_Examined]]) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1 and not meet(names)]
 
 
+def _factors(items: Sequence[_Examined], oddities: Sequence[Oddity]) -> dict[_Examined, float]:
+    """What brings the landmarks of a case into its scan, or to the size of the others', by case."""
+    by_size = {items[odd.case]: factor_by_size(odd.amount) for odd in oddities if odd.kind == "scale"}
+    known = {item: item.factor or by_size.get(item) for item in items}
+    return {item: factor for item, factor in known.items() if factor}
+
+
+def _is_the_unit(finding: Finding, factor: float | None) -> bool:
+    """Whether a finding is nothing but a consequence of the unit of its case."""
+    return factor is not None and finding.kind in ("outside", "position")
+
+
+def _wrong_units(items: Sequence[_Examined], factors: Mapping[_Examined, float]) -> Iterator[Finding]:
+    """Landmarks that are not in mm, said once for all cases of a unit."""
+    told: defaultdict[tuple[Severity, float], list[str]] = defaultdict(list)
+    for item, factor in factors.items():
+        misfits = item.factor is not None or _lies_outside(item)
+        told["error" if misfits else "warning", factor].append(item.row.case.name)
+    for (severity, factor), cases in told.items():
+        wrong = (
+            f"fit the scan only if they are multiplied by {factor:g}"
+            if severity == "error"
+            else f"are {1 / factor:g} times as far apart as in the others"
+        )
+        message = (
+            f"the landmarks of {_listed(cases)} ({len(cases)} of {len(items)} cases) {wrong}; they are in "
+            f"{UNITS[factor]}, most likely: save them in mm, or correct the voxel size if it is that."
+        )
+        yield Finding(severity, "scale", cases[0] if len(cases) == 1 else "", "", message)
+
+
+def _lies_outside(item: _Examined) -> bool:
+    return any(finding.kind == "outside" for finding in item.findings)
+
+
 def _wrong_signs(examined: Sequence[_Examined]) -> Iterator[Finding]:
     """RAS taken for LPS where all points stay inside the scan, said once for all cases."""
-    told = {item.row.place for item in examined if any(found.kind == "outside" for found in item.findings)}
-    items = [item for item in examined if item.landmarks is not None and item.row.place not in told]
+    items = [item for item in examined if item.landmarks is not None and not _lies_outside(item)]
     if not items:
         return
     names = sorted({name for item in items for name in _names(item)}, key=natural_key)
@@ -367,21 +434,22 @@ def _wrong_signs(examined: Sequence[_Examined]) -> Iterator[Finding]:
         yield Finding("error", "axes", cases[0] if len(cases) == 1 else "", "", message)
 
 
-def _odd_landmarks(examined: Iterable[_Examined]) -> Iterator[Finding]:
+def _odd_landmarks(
+    items: Sequence[_Examined],
+    names: Sequence[str],
+    oddities: Sequence[Oddity],
+    factors: Mapping[_Examined, float],
+) -> Iterator[Finding]:
     """What only the comparison with the other cases shows."""
-    items = [item for item in examined if item.landmarks is not None]
-    names = sorted({name for item in items for name in _names(item)}, key=natural_key)
     column = {name: index for index, name in enumerate(names)}
-    shapes = np.full((len(items), len(names), 3), np.nan)
     contrasts = np.full((len(items), len(names)), np.nan)
     for row, item in enumerate(items):
-        if item.landmarks is not None:
-            columns = [column[name] for name in item.landmarks.names]
-            shapes[row, columns] = item.landmarks.positions
-            contrasts[row, columns] = np.nan if item.contrasts is None else item.contrasts
+        columns = [column[name] for name in _names(item)]
+        contrasts[row, columns] = np.nan if item.contrasts is None else item.contrasts
     told: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
-    for oddity in shape_oddities(shapes):
-        told[oddity.case, oddity.kind].append(_describe(oddity, names))
+    for oddity in oddities:
+        if oddity.kind != "scale" or items[oddity.case] not in factors:
+            told[oddity.case, oddity.kind].append(_describe(oddity, names))
     for row, landmark in flat_landmarks(contrasts):
         told[row, "flat"].append(names[landmark])
     for (row, kind), what in told.items():
@@ -404,6 +472,10 @@ def _describe(oddity: Oddity, names: Sequence[str]) -> str:
         return f"{oddity.amount:.2g} times"
     concerned = " and ".join(names[landmark] for landmark in oddity.landmarks)
     return f"{concerned} ({oddity.amount:.2g} mm off)" if oddity.kind == "outlier" else concerned
+
+
+def _positions(item: _Examined, names: Sequence[str]) -> NDArray[np.float64]:
+    return np.full((len(names), 3), np.nan) if item.landmarks is None else item.landmarks.positions_of(names)
 
 
 def _names(item: _Examined) -> tuple[str, ...]:

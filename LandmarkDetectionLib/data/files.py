@@ -1,7 +1,9 @@
 """Writing files so that a killed process leaves the old one or the new one."""
 
 import codecs
+import errno
 import os
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -12,6 +14,7 @@ from LandmarkDetectionLib.data.errors import InputError
 
 UNFINISHED = ".writing-"
 """How the names of files begin that are being written."""
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name ends like `path`, so that writers that look at the suffix (`.nii.gz`) work.
 
     Raises:
-        InputError: if the folder cannot be made or written, or the file not replaced.
+        InputError: if the folder cannot be made or written, the file not replaced, or the disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -32,14 +35,15 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with _full_disk_noticed(path.parent):
+            yield temporary
         temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(
-            f"Cannot write {path} ({reason}): close it elsewhere, make room, or choose another name."
-        ) from error
+        cure = "make room on the disk, or write to another one"
+        if error.errno not in _FULL:
+            cure = "close it elsewhere, or choose another name"
+        raise InputError(f"Cannot write {_wanted(path)} ({_reason(error)}): {cure}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,8 +70,9 @@ def read_text(path: Path) -> str:
             f"{path}: the file is not UTF-8 text; save it with the encoding UTF-8 (in Excel: 'CSV UTF-8')."
         ) from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from error
+        raise InputError(
+            f"{path}: cannot be read ({_reason(error)}); check the path and its permissions."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -102,8 +107,44 @@ def folded_name(name: str) -> str:
 
 def unwritable(folder: Path, error: OSError) -> InputError:
     """The error for a folder that cannot be written."""
-    reason = (error.strerror or str(error)).lower()
-    return InputError(f"Cannot write in {folder} ({reason}): choose a folder that you can write in.")
+    file = next((part for part in (folder, *folder.parents) if part.is_file()), None)
+    why, cure = f" ({_reason(error)})", "choose a folder that you can write in"
+    if file is not None:
+        why = ", which is a file" if file == folder else f", for {file} is a file"
+    elif error.errno in _FULL:
+        cure = "make room on the disk, or choose a folder on another one"
+    return InputError(f"Cannot write in {_wanted(folder)}{why}: {cure}.")
+
+
+@contextmanager
+def _full_disk_noticed(folder: Path) -> Iterator[None]:
+    """Raise the `OSError` of a full disk where a writer does not.
+
+    SimpleITK cuts a NIfTI file short in silence and says of other formats that they cannot be written.
+    """
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_full(folder):
+            raise full from error
+        raise
+    if _is_full(folder):
+        raise full
+
+
+def _is_full(folder: Path) -> bool:
+    usage = shutil.disk_usage(folder)
+    return usage.free == 0 < usage.total
+
+
+def _wanted(path: Path) -> Path:
+    """A path without the folders that are there only while something is written."""
+    return Path(*(part for part in path.parts if not part.startswith(UNFINISHED)))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -17,6 +17,8 @@ _PLAIN = 99.9
 """Percentile up to which values are wide, but for outliers."""
 _EVERY = 7
 """A voxel in so many tells percentiles well enough."""
+_SAMPLE = 2_000_000
+"""Voxels that tell whether it is worth to look at all."""
 
 
 @dataclass(frozen=True)
@@ -74,25 +76,25 @@ def without_fill(voxels: NDArray[Any]) -> NDArray[Any]:
     Args:
         voxels: of the scan, integers or floats.
     """
-    fill = np.zeros(voxels.shape, dtype=bool)
-    for value in (voxels.min(), voxels.max()):
-        of_value = voxels == value
-        if _FEWEST_FILL <= of_value.mean() <= _MOST_FILL and _is_far_from(voxels, value, ~of_value):
-            fill |= of_value
-    if not fill.any():
+    sample = voxels.reshape(-1)[:: max(voxels.size // _SAMPLE, 1)]
+    values = [
+        value for value in (voxels.min(), voxels.max()) if _is_fill(sample, value) and _is_fill(voxels, value)
+    ]
+    if not values:
         return voxels
+    fill = np.isin(voxels, values)
     return np.where(fill, voxels.min(where=~fill, initial=voxels.max()), voxels)
 
 
-def _is_far_from(voxels: NDArray[Any], value: float, others: NDArray[np.bool_]) -> bool:
-    """Whether the lowest or highest value of a scan has no other near it."""
-    low = float(voxels.min(where=others, initial=voxels.max()))
-    high = float(voxels.max(where=others, initial=voxels.min()))
-    sample = voxels.reshape(-1)[::_EVERY][others.reshape(-1)[::_EVERY]].astype(np.float64)
-    dark, bright = np.percentile(sample, (100 - _PLAIN, _PLAIN)) if sample.size else (low, high)
-    if not low < high:
-        return False  # an image of two values
-    return low - float(value) > _FAR * (bright - low) or float(value) - high > _FAR * (high - dark)
+def _is_fill(voxels: NDArray[Any], value: float) -> bool:
+    """Whether many voxels have the lowest or highest value, and no other is near it."""
+    others = voxels[voxels != value]
+    if not (_FEWEST_FILL <= 1 - others.size / voxels.size <= _MOST_FILL and others.min() < others.max()):
+        return False
+    dark, bright = np.percentile(others.reshape(-1)[::_EVERY], (100 - _PLAIN, _PLAIN))
+    low, high = float(others.min()), float(others.max())
+    below, above = low - float(value), float(value) - high
+    return bool(below > _FAR * (bright - low) or above > _FAR * (high - dark))
 
 
 def scale(voxels: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
 
 Array = NDArray[np.float64]
@@ -42,37 +43,100 @@ def sample_grid(
         fill: the value outside the scan.
         warp: displacements (Z, Y, X, 3), mm, on the grid of the three axes' coordinates.
     """
-    axes = [grid_axis(count, spacing) for count in size]
-    index = _source_index(volume, centre, matrix, axes, warp)
-    along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
-    low = np.clip(np.floor(along.min(axis=1)).astype(int) - 1, 0, np.array(volume.frame.size) - 1)
-    high = np.clip(np.ceil(along.max(axis=1)).astype(int) + 2, low + 1, volume.frame.size)
+    linear = np.linalg.inv(volume.frame.matrix) @ matrix
+    middle = volume.frame.world_to_index(centre)
+    if warp is None:
+        low, high = _block(volume.frame, *_reach(middle, linear, size, spacing))
+        grid = _affine_grid(middle - low, linear * spacing, size, high - low)
+    else:
+        index = _warped_index(middle, linear, [grid_axis(count, spacing) for count in size], warp)
+        along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
+        low, high = _block(volume.frame, along.min(axis=1), along.max(axis=1))
+        extent = (high - low).astype(np.float32)
+        grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent - 1)
     (x0, y0, z0), (x1, y1, z1) = low, high
     block = np.asarray(volume.voxels[z0:z1, y0:y1, x0:x1], dtype=np.float32) - np.float32(fill)
-    extent = (high - low).astype(np.float32)
-    grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent - 1)
-    crop = torch.nn.functional.grid_sample(
-        torch.from_numpy(block)[None, None],
-        grid[None],
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=False,
-    )
-    sampled: NDArray[np.float32] = crop[0, 0].numpy() + np.float32(fill)
+    sampled: NDArray[np.float32] = _read(torch.from_numpy(block), grid).numpy() + np.float32(fill)
     return sampled
 
 
-def _source_index(
-    volume: Volume, centre: Array, matrix: Array, axes: list[Array], warp: Warp | None
-) -> NDArray[np.float32]:
+def sample_box(
+    voxels: torch.Tensor,
+    frame: Frame,
+    centre: Array,
+    matrix: Array,
+    *,
+    size: tuple[int, int, int],
+    spacing: float,
+    fill: float,
+) -> torch.Tensor:
+    """The same without a warp, on the device that holds the scan.
+
+    Args:
+        voxels: [z, y, x] float32 of the scan.
+        frame: of the scan.
+        centre: of the grid, world LPS mm.
+        matrix: 3 x 3; orthogonal for a grid that is only turned.
+        size: voxels of the grid along x, y, z.
+        spacing: of the grid, mm.
+        fill: the value outside the scan.
+    """
+    linear = np.linalg.inv(frame.matrix) @ matrix
+    middle = frame.world_to_index(centre)
+    low, high = _block(frame, *_reach(middle, linear, size, spacing))
+    (x0, y0, z0), (x1, y1, z1) = low.tolist(), high.tolist()
+    grid = _affine_grid(middle - low, linear * spacing, size, high - low, voxels.device)
+    return _read(voxels[z0:z1, y0:y1, x0:x1] - fill, grid) + fill
+
+
+def _reach(middle: Array, linear: Array, size: tuple[int, int, int], spacing: float) -> tuple[Array, Array]:
+    """The lowest and the highest scan indices of a grid's voxels along each axis."""
+    reach = np.abs(linear) @ ((np.array(size) - 1) / 2 * spacing)
+    return middle - reach, middle + reach
+
+
+def _block(frame: Frame, first: Array, last: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First voxels, and those behind the last, of the part of a scan in which indices lie."""
+    low = np.clip(np.floor(first).astype(int) - 1, 0, np.array(frame.size) - 1)
+    return low, np.clip(np.ceil(last).astype(int) + 2, low + 1, frame.size)
+
+
+def _read(block: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """A block's values at the places of a grid, 0 beyond it."""
+    read = torch.nn.functional.grid_sample(
+        block[None, None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return read[0, 0]
+
+
+def _affine_grid(
+    middle: Array,
+    steps: Array,
+    size: tuple[int, int, int],
+    extent: NDArray[np.int64],
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """(Z, Y, X, 3) where a grid's voxels lie in a block, -1 to 1 from its first edge to its last.
+
+    Args:
+        middle: of the grid, voxels of the block.
+        steps: 3 x 3, of the grid's voxels along its axes, voxels of the block.
+        size: of the grid.
+        extent: of the block, voxels along x, y, z.
+        device: where it is wanted; the CPU if None.
+    """
+    turn = 2 / extent[:, None] * steps * (np.array(size) / 2)
+    shift = (2 * middle + 1) / extent - 1
+    theta = torch.from_numpy(np.column_stack([turn, shift])).float().to(device)
+    return torch.nn.functional.affine_grid(theta[None], [1, 1, *reversed(size)], align_corners=False)[0]
+
+
+def _warped_index(middle: Array, linear: Array, axes: list[Array], warp: Warp) -> NDArray[np.float32]:
     """Scan indices (i, j, k) of the grid's voxels, (z, y, x, 3)."""
-    linear = np.linalg.inv(volume.frame.matrix) @ matrix
     x, y, z = axes
     index = (
-        volume.frame.world_to_index(centre)
+        middle
         + (z[:, None, None, None] * linear[:, 2] + y[None, :, None, None] * linear[:, 1])
         + x[None, None, :, None] * linear[:, 0]
     )
-    if warp is not None:
-        index = index + warp(x, y, z) @ linear.T
-    return index.astype(np.float32)
+    return (index + warp(x, y, z) @ linear.T).astype(np.float32)

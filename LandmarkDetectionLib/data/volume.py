@@ -1,4 +1,4 @@
-"""A scan in memory, and reading, writing and resampling it."""
+"""A scan in memory, and reading and writing it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import SimpleITK
 
 WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
-Interpolation = Literal["linear", "nearest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,29 +112,6 @@ def write_volume(volume: Volume, path: Path) -> None:
     with replacing(path) as temporary:
         sitk.WriteImage(_to_image(volume), str(temporary), useCompression=True)
         _check_written(temporary, path)
-
-
-def resample(
-    volume: Volume, frame: Frame, *, interpolation: Interpolation = "linear", fill: float = 0.0
-) -> Volume:
-    """The volume's values at the voxels of another frame; `fill` where it has none."""
-    import SimpleITK as sitk
-
-    image = _to_image(volume)
-    like = sitk.Image([1, 1, 1], image.GetPixelID())
-    _set_frame(like, frame)
-    order = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
-    moved = sitk.Resample(
-        image,
-        frame.size,
-        sitk.Transform(),
-        order,
-        like.GetOrigin(),
-        like.GetSpacing(),
-        like.GetDirection(),
-        fill,
-    )
-    return Volume(voxels=sitk.GetArrayFromImage(moved), frame=frame)
 
 
 def is_image_path(path: Path) -> bool:

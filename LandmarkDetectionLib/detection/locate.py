@@ -127,13 +127,13 @@ def _look(
         for first in range(0, len(network.codes), _TOGETHER):
             rows = torch.arange(first, min(first + _TOGETHER, len(network.codes)), device=device)
             heat = network.heat(features, rows)[0]
-            total = torch.logsumexp(heat[:, *own].flatten(1), dim=1).double().cpu().numpy()
+            total = torch.logsumexp(heat[:, *own].flatten(1), dim=1).double()
             parts.append((total, *_peaks(heat, own, count)))
-    totals, places, masses = (np.concatenate(values) for values in zip(*parts, strict=True))
+        totals, places, masses = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
     return totals, places, masses
 
 
-def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Array, Array]:
+def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Tensor, Tensor]:
     """The strongest peaks in own cells of each heat map, (K, C, 3) x, y, z, and logarithms of their mass.
 
     Where a map has fewer peaks, other cells of no mass stand for them.
@@ -143,22 +143,21 @@ def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Array, Arr
     answers = torch.zeros(heat.shape[1:], dtype=torch.bool, device=heat.device)
     answers[own] = True
     peaks = torch.where((heat == highest) & answers, heat, -torch.inf).flatten(1)
-    strengths, found = (kind.cpu().numpy() for kind in peaks.topk(min(count, peaks.shape[1]), dim=1))
-    cells = np.stack(np.unravel_index(found, tuple(heat.shape[1:])), axis=-1)
-    padded = np.pad(heat.cpu().numpy(), [(0, 0), *[(_APART, _APART)] * 3], constant_values=-np.inf)
-    places = np.empty((*found.shape, 3))
-    masses = np.full(found.shape, -np.inf)
-    offset = np.arange(size) - _APART
-    for row, peak in np.ndindex(found.shape):
-        z, y, x = cells[row, peak]
-        around = padded[row, z : z + size, y : y + size, x : x + size].astype(np.float64)
-        top = around.max()
-        share = np.exp(around - top)
-        mass = share.sum()
-        shift = [(share.sum(axis=axes) * offset).sum() / mass for axes in ((0, 1), (0, 2), (1, 2))]
-        places[row, peak] = np.array([x, y, z]) + shift
-        if np.isfinite(strengths[row, peak]):
-            masses[row, peak] = top + np.log(mass)
+    strengths, found = peaks.topk(min(count, peaks.shape[1]), dim=1)
+    cells = torch.stack(torch.unravel_index(found, heat.shape[1:]), dim=-1)  # (K, C, 3) z, y, x
+    padded = torch.nn.functional.pad(heat, [_APART] * 6, value=-torch.inf)
+    offset = torch.arange(size, device=heat.device)
+    z, y, x = (cells[..., axis, None] + offset for axis in range(3))
+    _, rows, columns = padded.shape[1:]
+    around = (z[..., :, None, None] * rows + y[..., None, :, None]) * columns + x[..., None, None, :]
+    logs = padded.flatten(1).gather(1, around.flatten(1)).view(around.shape).double()
+    top = logs.amax(dim=(2, 3, 4), keepdim=True)
+    shares = torch.exp(logs - top)
+    mass = shares.sum(dim=(2, 3, 4))
+    profiles = [shares.sum(dim=others) for others in ((2, 3), (2, 4), (3, 4))]  # along x, y, z
+    shifts = torch.stack([profile @ (offset - _APART).double() for profile in profiles], dim=-1)
+    places = cells.flip(-1) + shifts / mass[..., None]
+    masses = torch.where(torch.isfinite(strengths), top[..., 0, 0, 0] + torch.log(mass), -torch.inf)
     return places, masses
 
 

@@ -300,8 +300,7 @@ class LocateRefineDetector:
         progress("prepare", 0.0)
         names, spacing = self.bundle.table.names, self._chain.settings.locate.spacing
         preparation = self.bundle.preparation
-        largest = max(_COARSEST_LOCATE * spacing, _COARSEST_FINE * preparation.spacing)
-        if np.prod(volume.frame.spacing) > largest**3:
+        if np.prod(volume.frame.spacing) > largest_voxel(self.bundle) ** 3:
             return tuple(Detection.missing(name) for name in names)
         coarse = replace(preparation, spacing=spacing).on_grid(volume)
         found = self._chain.find_pose_amid_air(
@@ -334,6 +333,12 @@ class LocateRefineDetector:
             ),
         )
         return smaller
+
+
+def largest_voxel(bundle: Bundle) -> float:
+    """The edge of a cube as large as the largest voxels that it looks at, mm; beyond, all is absent."""
+    locate = float(bundle.detection["locate"]["spacing"])
+    return max(_COARSEST_LOCATE * locate, _COARSEST_FINE * bundle.preparation.spacing)
 
 
 def judge(

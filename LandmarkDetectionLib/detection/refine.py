@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.sampling import grid_axis, sample_grid
+from LandmarkDetectionLib.data.sampling import grid_axis, sample_box
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.devices import has_bf16
+from LandmarkDetectionLib.detection.parallel import each
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
 
@@ -22,8 +23,12 @@ Array = NDArray[np.float64]
 _KERNEL = 2.5
 """Cells: standard deviation of the kernel under which the heat around its strongest place is averaged."""
 _SHIFTS = 12
-_CONTEXT = 4
-"""Cells that a field shows beyond the windows in it, at least."""
+_CONTEXT = 2.5
+"""Cells that a field shows beyond the windows in it, at least; in training windows reach to its border."""
+_LARGEST = 20_000
+"""Voxels of a field, about, whatever a bundle allows: small ones fit the processor's cache."""
+_AT_A_TIME = {"cpu": 60_000, "cuda": 2_000_000}
+"""Voxels of all fields of one size that the network sees at a time: what a core's cache or a GPU holds."""
 _TOGETHER = 32
 """Windows that are held at a time."""
 
@@ -157,6 +162,11 @@ class FineScan:
         return self.volume.frame
 
     @cached_property
+    def voxels(self) -> Tensor:
+        """[z, y, x] float32, on the device."""
+        return torch.from_numpy(np.asarray(self.volume.voxels, dtype=np.float32)).to(self.device)
+
+    @cached_property
     def lowest(self) -> float:
         """The smallest value, which stands for what lies beyond the scan."""
         return float(self.volume.voxels.min())
@@ -187,19 +197,29 @@ class FineScan:
         axes = rotation if mirror is None else rotation @ mirror.flip
         codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
         expected = starts @ axes
-        fields = list(cover(expected, settings, self.network.settings.stride))
+        groups = _alike(list(cover(expected, settings, self.network.settings.stride)), self.device)
+        voxels, lowest = self.voxels, self.lowest
+
+        def see(fields: list[Field]) -> tuple[Array, Tensor, Tensor]:
+            images = [
+                sample_box(
+                    voxels,
+                    self.frame,
+                    axes @ field.middle,
+                    axes,
+                    size=field.size,
+                    spacing=settings.spacing,
+                    fill=lowest,
+                )
+                for field in fields
+            ]
+            return self._see(torch.stack(images)[:, None], fields, expected, codes, settings, doubt)
+
         seen = []
-        for done, field in enumerate(fields, start=1):
-            image = sample_grid(
-                self.volume,
-                axes @ field.middle,
-                axes,
-                size=field.size,
-                spacing=settings.spacing,
-                fill=self.lowest,
-            )
-            seen.append(self._see(image, field, expected[field.rows], codes[field.rows], settings, doubt))
-            progress("refine", done / len(fields))
+        for part in each(see, groups, self.device):
+            seen.append(part)
+            progress("refine", len(seen) / len(groups))
+        fields = [field for group in groups for field in group]
         rows = np.concatenate([field.rows for field in fields])
         middles, evidence, presences = zip(*seen, strict=True)
         return View(
@@ -209,7 +229,7 @@ class FineScan:
             codes=codes[rows],
             middles=np.concatenate(middles),
             evidence=torch.cat(evidence),
-            presences=np.concatenate(presences),
+            presences=torch.cat(presences).double().cpu().numpy(),
         )
 
     def read(self, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
@@ -221,55 +241,75 @@ class FineScan:
             doubt: how far these are off beyond what the network was trained with, mm along one axis.
         """
         offsets = (starts[view.rows] @ view.axes - view.middles) / view.cell
-        positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
-        presences[view.rows] = view.presences
+        read = []
         with torch.inference_mode():
+            moved = torch.from_numpy(offsets).float().to(self.device)
+            codes = torch.from_numpy(view.codes).to(self.device)
             for some in _chunks(len(view.rows)):
                 expectation = self.network.expectation(
-                    view.evidence.shape[1:],
-                    torch.from_numpy(view.codes[some]).to(self.device),
-                    torch.from_numpy(offsets[some]).float().to(self.device),
-                    doubt / view.cell,
+                    view.evidence.shape[1:], codes[some], moved[some], doubt / view.cell
                 )
-                heat = (view.evidence[some] + expectation).cpu()
-                places, spreads[view.rows[some]] = read_heat(heat, view.cell)
-                positions[view.rows[some]] = (view.middles[some] + places) @ view.axes.T
+                read.append(read_heat(view.evidence[some] + expectation, view.cell))
+            places, own = (torch.cat(values).cpu().numpy() for values in zip(*read, strict=True))
+        positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
+        presences[view.rows], spreads[view.rows] = view.presences, own
+        positions[view.rows] = (view.middles + places) @ view.axes.T
         return Refined(positions, spreads, presences)
 
     def _see(
         self,
-        image: NDArray[np.float32],
-        field: Field,
+        images: Tensor,
+        fields: list[Field],
         expected: Array,
         codes: NDArray[np.int64],
         settings: RefineSettings,
         doubt: float,
-    ) -> tuple[Array, Tensor, Array]:
-        """Of each landmark in a field: its window's middle (N, 3), the evidence there, and its presence."""
+    ) -> tuple[Array, Tensor, Tensor]:
+        """Of each landmark in fields of one size: its window's middle (N, 3), the evidence, its presence.
+
+        The images (B, 1, Z, Y, X), evidence and presences are on the device.
+        """
         network, device, cell, window = self.network, self.device, settings.spacing, settings.window
-        middle, half = (np.array(field.size) - 1) / 2, (window - 1) / 2
-        cells = (expected - field.middle) / cell + middle
+        rows = np.concatenate([field.rows for field in fields])
+        own = np.repeat(np.arange(len(fields)), [len(field.rows) for field in fields])
+        middles = np.array([field.middle for field in fields])[own]
+        middle, half = (np.array(fields[0].size) - 1) / 2, (window - 1) / 2
+        cells = (expected[rows] - middles) / cell + middle
         corners = np.rint(cells - half).astype(np.int64)
         offsets = torch.from_numpy(cells - half - corners).float().to(device)
-        asked = torch.from_numpy(codes).to(device)
-        pixels = torch.from_numpy(image)[None, None].to(device)
+        asked = torch.from_numpy(codes[rows]).to(device)
         evidence, presences = [], []
         with torch.inference_mode():
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-                features = network.features(pixels.contiguous(memory_format=torch.channels_last_3d))
-            for some in _chunks(len(codes)):
-                zeros = torch.zeros(len(some), dtype=torch.long)
-                windows = cut_windows(features, zeros, torch.from_numpy(corners[some]), window)
+                features = network.features(images.contiguous(memory_format=torch.channels_last_3d))
+            for some in _chunks(len(rows)):
+                windows = cut_windows(
+                    features, torch.from_numpy(own[some]), torch.from_numpy(corners[some]), window
+                )
                 evidence.append(network.evidence(windows, asked[some]))
                 heat = evidence[-1] + network.expectation(
                     windows.shape[2:], asked[some], offsets[some], doubt / cell
                 )
-                presences.append(network.presence_logits(windows, heat, asked[some]).double().cpu().numpy())
+                presences.append(network.presence_logits(windows, heat, asked[some]))
         return (
-            (corners + half - middle) * cell + field.middle,
+            (corners + half - middle) * cell + middles,
             torch.cat(evidence),
-            np.concatenate(presences),
+            torch.cat(presences),
         )
+
+
+def _alike(fields: list[Field], device: torch.device) -> list[list[Field]]:
+    """Fields in groups of one size that the network sees at a time; at least one for each thread."""
+    most = _AT_A_TIME[device.type]
+    groups: list[list[Field]] = []
+    by_size: dict[tuple[int, int, int], list[Field]] = {}
+    for field in fields:
+        by_size.setdefault(field.size, []).append(field)
+    for size, alike in by_size.items():
+        shares = 1 if device.type != "cpu" else torch.get_num_threads()
+        count = max(1, min(most // int(np.prod(size)), -(-len(alike) // shares)))
+        groups += [alike[first : first + count] for first in range(0, len(alike), count)]
+    return groups
 
 
 def cover(places: Array, settings: RefineSettings, stride: int) -> Iterator[Field]:
@@ -289,7 +329,7 @@ def _cover(places: Array, rows: NDArray[np.int64], settings: RefineSettings, str
     low, high = places[rows].min(axis=0), places[rows].max(axis=0)
     cells = (high - low) / settings.spacing + settings.window + 2 * _CONTEXT
     size = np.ceil(cells / stride).astype(int) * stride
-    if len(rows) == 1 or size.prod() <= settings.largest:
+    if len(rows) == 1 or size.prod() <= min(settings.largest, _LARGEST):
         yield Field(rows, (low + high) / 2, (int(size[0]), int(size[1]), int(size[2])))
         return
     order = rows[np.argsort(places[rows, np.argmax(high - low)], kind="stable")]
@@ -301,7 +341,7 @@ def _chunks(count: int) -> list[NDArray[np.int64]]:
     return np.split(np.arange(count), range(_TOGETHER, count, _TOGETHER))
 
 
-def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:
+def read_heat(heat: Tensor, spacing: float) -> tuple[Tensor, Tensor]:
     """Where the heat is strongest, to a fraction of a cell.
 
     The mean of the heat under a Gaussian kernel that is centred on that mean: mean shift (Comaniciu and Meer,
@@ -316,27 +356,38 @@ def read_heat(heat: Tensor, spacing: float) -> tuple[Array, Array]:
         Places (B, 3), mm from the middle along x, y, z; spreads (B,), mm: the standard deviation of the heat
         there, along one axis.
     """
-    shape = tuple(heat.shape[1:])
-    shares = torch.softmax(heat.flatten(1), dim=1).double().numpy().reshape(-1, *shape)
-    axes = [grid_axis(count, spacing) for count in reversed(shape)]
+    axes = [torch.from_numpy(grid_axis(count, spacing)).to(heat.device) for count in reversed(heat.shape[1:])]
+    shares = torch.softmax(heat.flatten(1), dim=1).double().view(heat.shape)
     kernel = _KERNEL * spacing
-    read = [_mean_shift(share, axes, kernel) for share in shares]
-    places, variances = (np.array(values) for values in zip(*read, strict=True))
-    own = 1 / np.maximum(1 / np.maximum(variances, 1e-12) - 1 / kernel**2, 1e-2 / kernel**2)
-    return places, np.sqrt(own)
-
-
-def _mean_shift(share: Array, axes: list[Array], kernel: float) -> tuple[Array, float]:
-    """The mean under the kernel, and the variance along one axis of what it holds."""
-    strongest = np.unravel_index(share.argmax(), share.shape)
-    place = np.array([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)])
+    strongest = torch.unravel_index(shares.flatten(1).argmax(dim=1), heat.shape[1:])
+    places = torch.stack([axis[at] for axis, at in zip(axes, reversed(strongest), strict=True)], dim=1)
     for _ in range(_SHIFTS):
-        weights = [
-            np.exp(-((axis - at) ** 2) / (2 * kernel**2)) for axis, at in zip(axes, place, strict=True)
-        ]
-        held = share * weights[2][:, None, None] * weights[1][:, None] * weights[0]
-        held /= held.sum()
-        profiles = [held.sum(axis=others) for others in ((0, 1), (0, 2), (1, 2))]
-        place = np.array([profile @ axis for profile, axis in zip(profiles, axes, strict=True)])
-    variances = [profile @ (axis - at) ** 2 for profile, axis, at in zip(profiles, axes, place, strict=True)]
-    return place, float(np.mean(variances))
+        places, variances = _moments_under_kernel(shares, axes, places, kernel)
+    seen = variances.mean(dim=1).clamp_min(1e-12)
+    return places, (1 / (1 / seen - 1 / kernel**2).clamp_min(1e-2 / kernel**2)).sqrt()
+
+
+def _moments_under_kernel(
+    shares: Tensor, axes: list[Tensor], places: Tensor, kernel: float
+) -> tuple[Tensor, Tensor]:
+    """Means and variances (B, 3) along x, y, z of shares (B, Z, Y, X) under a Gaussian around each place.
+
+    The Gaussian is a product over the axes: the sums are taken along one axis after the other.
+    """
+    powers = []
+    for axis, at in zip(axes, places.T, strict=True):
+        weights = torch.exp(-((axis - at[:, None]) ** 2) / (2 * kernel**2))
+        powers.append(torch.stack([weights, weights * axis, weights * axis**2], dim=2))  # (B, N, 3)
+    along_x = torch.einsum("bzyx,bxm->bzym", shares, powers[0])
+    along_y = torch.einsum("bzy,bym->bzm", along_x[..., 0], powers[1])
+    plane = torch.einsum("bzym,by->bzm", along_x, powers[1][..., 0])
+    sums = torch.stack(
+        [
+            torch.einsum("bzm,bz->bm", plane, powers[2][..., 0]),
+            torch.einsum("bzm,bz->bm", along_y, powers[2][..., 0]),
+            torch.einsum("bz,bzm->bm", plane[..., 0], powers[2]),
+        ],
+        dim=1,
+    )  # (B, 3 axes, 3 moments)
+    means = sums[..., 1] / sums[..., 0]
+    return means, (sums[..., 2] / sums[..., 0] - means**2).clamp_min(0)

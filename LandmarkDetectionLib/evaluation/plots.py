@@ -16,6 +16,8 @@ from LandmarkDetectionLib.evaluation.metrics import Evaluation
 DPI = 130
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # of Okabe and Ito
 ROW_INCHES = 0.2
+LONGEST_NAME = 40
+"""Characters of a landmark's name beside the axis; a longer one loses its middle: the plot needs room."""
 
 
 def error_curve(evaluation: Evaluation) -> Figure:
@@ -60,10 +62,16 @@ def landmark_errors(evaluation: Evaluation) -> Figure:
         ax.axvline(radius, color=GREY, ls=":", lw=1, zorder=0)
     ax.set(xlim=(0, limit), ylim=(-0.7, len(table) - 0.3), xlabel="error (mm)")
     ax.set_title(_headline(evaluation), loc="left", fontsize=10)
-    ax.set_yticks(range(len(table)), table["landmark"], fontsize=7)
+    names = [_shortened(name) for name in table["landmark"]]
+    ax.set_yticks(range(len(table)), names, fontsize=7, parse_math=False)
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     return figure
+
+
+def _shortened(name: str) -> str:
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _draw_row(ax: Axes, row: int, errors: NDArray[np.float64], limit: float) -> None:

@@ -312,6 +312,8 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION_FILE
+    if folder.is_file():
+        raise InputError(f"{folder}: {_what_to_give(folder)}.")
     if not path.is_file():
         raise InputError(
             f"{folder}: this is not a model, {DESCRIPTION_FILE} is missing; give the folder of a model, "
@@ -329,6 +331,18 @@ def _read_description(folder: Path) -> dict[str, Any]:
             "update the program or export the model again."
         )
     return content
+
+
+def _what_to_give(file: Path) -> str:
+    """Why a file is not the folder of a model, and what to give in its place."""
+    if file.name in (DESCRIPTION_FILE, WEIGHTS_FILE):
+        return f"this is one file of a model; give its folder, {file.parent}"
+    if zipfile.is_zipfile(file):
+        return (
+            "this is packed; unpack it and give the folder of the model in it, or import it in Slicer with "
+            "'Import a model'"
+        )
+    return "this is a file; give the folder of a model, which `train` writes at its end"
 
 
 def _write_description(bundle: Bundle, weights_sha256: str, path: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from LandmarkDetectionLib.model.convolution import Conv3d, Doubling
 from LandmarkDetectionLib.model.normalisation import GroupNorm
 
 
@@ -50,14 +51,12 @@ class UNet(nn.Module):
         super().__init__()
         channels = settings.channels
         first = channels[0]
-        self.stem = nn.Conv3d(1, first, 3, stride=settings.reduction, padding=1, bias=False)
+        self.stem = Conv3d(1, first, 3, stride=settings.reduction, padding=1, bias=False)
         self.down = nn.ModuleList(_stage(width, settings) for width in channels)
         self.reduce = nn.ModuleList(
-            nn.Conv3d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(channels)
+            Conv3d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(channels)
         )
-        self.enlarge = nn.ModuleList(
-            nn.ConvTranspose3d(coarse, fine, 2, stride=2, bias=False) for fine, coarse in pairwise(channels)
-        )
+        self.enlarge = nn.ModuleList(Doubling(coarse, fine) for fine, coarse in pairwise(channels))
         self.up = nn.ModuleList(_stage(width, settings) for width in channels[:-1])
         self.norm = GroupNorm(settings.groups, first)
 
@@ -71,8 +70,8 @@ class UNet(nn.Module):
                 skips.append(features)
                 features = self.reduce[level](features)
         for level in reversed(range(len(self.up))):
-            features = self.up[level](self.enlarge[level](features) + skips[level])
-        return torch.relu(self.norm(features))
+            features = self.up[level](self.enlarge[level](features).add_(skips[level]))
+        return torch.relu_(self.norm(features))
 
 
 def _stage(width: int, settings: UNetSettings) -> nn.Sequential:
@@ -85,11 +84,11 @@ class _Block(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
         self.first_norm, self.second_norm = GroupNorm(groups, width), GroupNorm(groups, width)
-        self.first = nn.Conv3d(width, width, 3, padding=1, bias=False)
-        self.second = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.first = Conv3d(width, width, 3, padding=1, bias=False)
+        self.second = Conv3d(width, width, 3, padding=1, bias=False)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        inner = self.first(torch.relu(self.first_norm(features)))
-        outer: Tensor = features + self.second(torch.relu(self.second_norm(inner)))
-        return outer
+        inner = self.first(torch.relu_(self.first_norm(features)))
+        outer: Tensor = self.second(torch.relu_(self.second_norm(inner)))
+        return outer.add_(features)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from LandmarkDetectionLib.model.convolution import Conv3d, Doubling
 from LandmarkDetectionLib.model.normalisation import GroupNorm
 
 STRIDE = 4
@@ -55,7 +56,7 @@ class VNet(nn.Module):
         self.down_quarter = _Down(half, quarter, down_quarter, groups)
         self.up_half = _Up(quarter, half, up_half, groups)
         self.up_full = _Up(2 * half, full, up_full, groups)
-        self.head = nn.Conv3d(2 * full, settings.classes, kernel_size=1)
+        self.head = Conv3d(2 * full, settings.classes, kernel_size=1)
         self._expect_background()
 
     def _expect_background(self) -> None:
@@ -80,7 +81,7 @@ class _Residual(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(convolutions - 1):
             layers += [_convolution(channels, channels, groups)]
-        layers += [nn.Conv3d(channels, channels, 3, padding=1, bias=False), GroupNorm(groups, channels)]
+        layers += [Conv3d(channels, channels, 3, padding=1, bias=False), GroupNorm(groups, channels)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class _Down(nn.Module):
     def __init__(self, inputs: int, outputs: int, convolutions: int, groups: int) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 2, stride=2, bias=False), GroupNorm(groups, outputs), nn.ReLU()
+            Conv3d(inputs, outputs, 2, stride=2, bias=False), GroupNorm(groups, outputs), nn.ReLU()
         )
         self.residual = _Residual(outputs, convolutions, groups)
 
@@ -106,7 +107,7 @@ class _Up(nn.Module):
     def __init__(self, inputs: int, outputs: int, convolutions: int, groups: int) -> None:
         super().__init__()
         self.enlarge = nn.Sequential(
-            nn.ConvTranspose3d(inputs, outputs, 2, stride=2, bias=False),
+            Doubling(inputs, outputs),
             GroupNorm(groups, outputs),
             nn.ReLU(),
         )
@@ -119,5 +120,5 @@ class _Up(nn.Module):
 
 def _convolution(inputs: int, outputs: int, groups: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), GroupNorm(groups, outputs), nn.ReLU()
+        Conv3d(inputs, outputs, 3, padding=1, bias=False), GroupNorm(groups, outputs), nn.ReLU()
     )

@@ -12,6 +12,9 @@ import sys
 import threading
 from typing import TextIO
 
+# Before PyTorch starts OpenMP: threads that wait sleep, and leave the cores to Slicer.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from LandmarkDetectionLib.detection.devices import list_devices
 from LandmarkDetectionLib.worker.protocol import Cancel, Detect, Event, Ready, decode, encode
 from LandmarkDetectionLib.worker.session import Session

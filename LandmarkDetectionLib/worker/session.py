@@ -87,7 +87,7 @@ class Session:
                 )
         except InputError as error:
             raise _FailedError("volume", str(error)) from error
-        warnings = doubts(detections, detector.bundle, volume.frame.spacing)
+        warnings = doubts(detections, detector.bundle, volume)
         return Result(request.number, detections, time.perf_counter() - start, str(device), warnings, scan)
 
     def _detector(self, request: Detect, device: torch.device) -> Detector:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.canonical import canonical_axes, to_canonical, to_grid
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
+from Testing.resampling import resample
 
 Array = NDArray[np.float64]
 
@@ -201,3 +202,20 @@ def test_a_scan_that_has_the_spacing_keeps_its_voxels(kind: type) -> None:
 def test_a_flat_scan_stays_flat_up_to_the_edges_of_the_new_grid(frame: Frame, factor: float) -> None:
     flat = Volume(np.full(frame.shape, 40, dtype=np.int16), frame)
     np.testing.assert_allclose(to_grid(flat, factor * float(frame.spacing.max())).voxels, 40, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_finer_grid_is_what_simpleitk_resamples(seed: int) -> None:
+    """Axes at any angle, voxels of any shape; a grid that is not coarser is not smoothed."""
+    random = np.random.default_rng(seed)
+    direction = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    if seed % 2:
+        direction = direction + random.uniform(-0.2, 0.2, (3, 3))
+        direction /= np.linalg.norm(direction, axis=0)
+    frame = Frame(size=(11, 9, 10), spacing=random.uniform(0.9, 2, 3), origin=(4, -5, 6), direction=direction)
+    voxels = random.integers(-500, 3000, frame.shape).astype(np.int16)
+    made = to_grid(Volume(voxels, frame), 0.8)
+    canonical = to_canonical(Volume(voxels.astype(np.float32), frame))
+    expected = resample(canonical, canonical.frame.with_spacing(0.8), fill=-9999)
+    assert made.frame == expected.frame
+    np.testing.assert_allclose(made.voxels, expected.voxels, atol=0.02)

@@ -241,6 +241,18 @@ def test_one_landmark_under_two_spellings_is_found(data: DataSet, spelling: str)
     assert spelling in finding.message
 
 
+@pytest.mark.parametrize("cases", [["c1"], ["c1", "c4"]])
+def test_other_capitals_of_all_landmarks_are_said_once(data: DataSet, cases: list[str]) -> None:
+    (data.folder / "landmarks.csv").unlink()
+    for case in cases:
+        data.save(case, LandmarkSet([name.lower() for name in NAMES], data.positions(case)))
+    finding = data.only_finding()
+    assert (finding.severity, finding.kind, finding.case) == ("error", "names", "c1")
+    more = " and 1 more" if len(cases) > 1 else ""
+    assert f"8 landmarks look as if 'c1'{more} spelled them differently" in finding.message
+    assert "L1 and l1, L2 and l2" in finding.message
+
+
 def test_names_that_meet_in_one_case_are_two_landmarks(data: DataSet) -> None:
     (data.folder / "landmarks.csv").unlink()
     for number in range(7):
@@ -342,7 +354,67 @@ def test_a_case_in_centimetres_is_found(data: DataSet) -> None:
     data.move("c1", lambda positions: (positions - FRAME.centre) / 10 + FRAME.centre)
     finding = data.only_finding()
     assert (finding.kind, finding.case) == ("scale", "c1")
-    assert "0.1 times as far apart" in finding.message
+    assert "0.1 times as far apart as in the others; they are in cm, most likely" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("times", "unit"), [(1000, "µm"), (10, "tenths of a millimetre"), (0.1, "cm"), (0.001, "m")]
+)
+@pytest.mark.parametrize("cases", [1, 7])
+def test_landmarks_in_another_unit_are_told_once_with_it(
+    data: DataSet, times: float, unit: str, cases: int
+) -> None:
+    for number in range(cases):
+        data.move(f"c{number}", lambda positions: positions * times)
+    finding = data.only_finding()
+    assert (finding.severity, finding.kind) == ("error", "scale")
+    assert f"({cases} of 7 cases)" in finding.message
+    assert f"multiplied by {1 / times:g}; they are in {unit}, most likely" in finding.message
+
+
+def test_the_unit_of_landmarks_is_told_where_a_mask_disagrees_and_one_point_is_astray(data: DataSet) -> None:
+    data.draw("c1", FRAME)
+    astray = np.array([(900, 0, 0)] + [(0, 0, 0)] * 7)
+    data.move("c1", lambda positions: positions * 10 + astray)
+    data.cases = data.cases[:2]
+    assert {finding.kind for finding in data.check()} == {"outside", "position"}, (
+        "7 of 8 points tell too little"
+    )
+    data.move("c1", lambda positions: positions * 10)
+    assert data.only_finding().kind == "scale"
+
+
+def test_landmarks_that_all_lie_in_one_voxel_are_in_metres(data: DataSet) -> None:
+    """The scan contains the origin, and so the landmarks, whatever their unit."""
+    origin = -(np.array(FRAME.size) - 1) / 2 * FRAME.spacing
+    for number in range(3):
+        image = read_volume(data.folder / f"c{number}.nii.gz")
+        centred = Frame(size=FRAME.size, origin=origin, spacing=FRAME.spacing)
+        write_volume(Volume(image.voxels, centred), data.folder / f"c{number}.nii.gz")
+        data.move(f"c{number}", lambda positions: (positions - FRAME.origin + origin) / 1000)
+    data.cases = data.cases[:3]
+    finding = data.only_finding()
+    assert (finding.severity, finding.kind) == ("error", "scale")
+    assert "fit the scan only if they are multiplied by 1000; they are in m, most likely" in finding.message
+
+
+def test_the_size_of_the_others_tells_a_unit_where_the_scan_does_not(data: DataSet) -> None:
+    data.move("c1", lambda positions: positions / 10 + 200)
+    finding = data.only_finding()
+    assert (finding.severity, finding.kind, finding.case) == ("error", "scale", "c1")
+    assert "they are in cm, most likely" in finding.message
+
+
+@pytest.mark.parametrize("move", [(200, 0, 0), (0, 9, 0)])
+def test_landmarks_of_the_right_size_elsewhere_are_no_matter_of_units(
+    data: DataSet, move: tuple[float, float, float]
+) -> None:
+    centred = Frame(size=FRAME.size, origin=(-12, -13, -14), spacing=FRAME.spacing)
+    image = read_volume(data.folder / "c1.nii.gz")
+    write_volume(Volume(image.voxels, centred), data.folder / "c1.nii.gz")
+    shift = centred.origin - FRAME.origin + np.array(move)
+    data.move("c1", lambda positions: positions + shift)
+    assert data.only_finding().kind == "outside"
 
 
 def test_a_landmark_in_flat_air_is_found(data: DataSet) -> None:

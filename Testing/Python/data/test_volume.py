@@ -22,7 +22,6 @@ from LandmarkDetectionLib.data.volume import (
     image_stem,
     is_image_path,
     read_volume,
-    resample,
     write_volume,
 )
 
@@ -312,31 +311,6 @@ def test_a_dicom_series_with_a_missing_slice(tmp_path: Path) -> None:
 def test_a_folder_without_dicom(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
     assert "no DICOM series" in refusal(tmp_path)
-
-
-# resampling
-
-
-@given(FRAMES, FRAMES, st.tuples(*[st.floats(-1, 1)] * 3))
-def test_resampling_a_linear_ramp_is_exact(frame: Frame, other: Frame, slope: tuple[float, ...]) -> None:
-    target = Frame(size=other.size, origin=frame.centre, spacing=other.spacing, direction=other.direction)
-    voxels = frame.index_to_world(np.argwhere(np.ones(frame.shape))[:, ::-1]) @ slope
-    volume = Volume(voxels.reshape(frame.shape), frame)
-    moved = resample(volume, target, fill=-1e6)
-    world = target.index_to_world(np.argwhere(np.ones(target.shape))[:, ::-1])
-    index = frame.world_to_index(world)
-    inside = ((index > 1e-6) & (index < np.array(frame.size) - 1 - 1e-6)).all(axis=1)
-    np.testing.assert_allclose(moved.voxels.ravel()[inside], (world @ slope)[inside], atol=1e-6)
-    outside = ((index < -0.51) | (index > np.array(frame.size) - 0.49)).any(axis=1)
-    assert (moved.voxels.ravel()[outside] == -1e6).all()
-    assert moved.frame == target
-
-
-def test_nearest_keeps_labels() -> None:
-    volume = made_volume()
-    fine = resample(volume, volume.frame.with_spacing(0.3), interpolation="nearest")
-    assert fine.voxels.dtype == volume.voxels.dtype
-    assert set(np.unique(fine.voxels)) <= set(np.unique(volume.voxels)) | {0}
 
 
 def test_names_of_images() -> None:

@@ -13,7 +13,10 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.detector import Detector, load_detector
-from LandmarkDetectionLib.model.bundle import load_bundle
+from LandmarkDetectionLib.detection.doubts import doubts
+from LandmarkDetectionLib.detection.locate_refine import largest_voxel
+from LandmarkDetectionLib.detection.results import Detection
+from LandmarkDetectionLib.model.bundle import AS_COARSE, load_bundle
 from LandmarkDetectionLib.resources import bundled_model
 
 Array = NDArray[np.float64]
@@ -50,6 +53,40 @@ def test_it_says_what_it_is_and_is_small(model: Path) -> None:
     assert bundle.metrics["validation"]["val_found"] == 1.0
     assert sum(path.stat().st_size for path in model.iterdir()) < 15e6
     assert (model / "model-card.md").is_file()
+
+
+def test_its_card_and_the_program_name_the_same_voxel_sizes(model: Path) -> None:
+    """What it was calibrated on, up to where it gives radii, and up to where it looks at all."""
+    bundle = load_bundle(model)
+    assert bundle.calibration is not None
+    calibrated, looks = bundle.calibration.levels[-1].resolution, largest_voxel(bundle)
+    radii = AS_COARSE * calibrated
+    said = (
+        f"calibrated on, {calibrated:.2g} mm: beyond {radii:.2g} mm nobody knows how far off it is, and it "
+        f"gives no radius; beyond {looks:.2g} mm it does not look"
+    )
+    assert said in (model / "model-card.md").read_text(encoding="utf-8")
+    assert np.isfinite(bundle.calibration.radius_of("L1", 0.999 * radii, 0.1))
+    assert np.isnan(bundle.calibration.radius_of("L1", 1.001 * radii, 0.1))
+    nothing = tuple(Detection.missing(name) for name in bundle.table.names)
+    coarse = Frame(size=(30, 30, 30), spacing=[1.01 * looks] * 3)
+    (sentence,) = doubts(nothing, bundle, Volume(np.arange(27000.0).reshape(coarse.shape), coarse))
+    assert f"was calibrated on voxels of up to {calibrated:.2g} mm" in sentence
+
+
+def test_a_scan_of_larger_voxels_than_it_looks_at_is_not_looked_at(detector: Detector, model: Path) -> None:
+    looks = largest_voxel(load_bundle(model))
+    assert "locate" in stages_of(detector, 0.99 * looks)
+    assert "locate" not in stages_of(detector, 1.01 * looks)
+
+
+def stages_of(detector: Detector, voxel: float) -> set[str]:
+    """What the detector does in a scan of noise."""
+    stages: set[str] = set()
+    frame = Frame(size=(20, 20, 20), spacing=[voxel] * 3)
+    noise = Volume(np.random.default_rng(0).normal(size=frame.shape), frame)
+    detector.detect(noise, progress=lambda stage, _: stages.add(stage))
+    return stages
 
 
 def test_landmarks_are_where_the_annotator_put_them(detector: Detector, mouse_skulls: Path) -> None:

@@ -130,6 +130,18 @@ def test_plots_of_nothing_found_are_drawn_all_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "errors.png").stat().st_size > 0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["n" * 400, "W" * 60, r"$\x$ " * 30])
+def test_very_long_names_leave_room_for_the_plots(name: str, tmp_path: Path) -> None:
+    truth = LandmarkSet([f"{name} 1", f"{name} 2"], np.zeros((2, 3)))
+    found = CaseDetections("one", tuple(Detection(each, np.ones(3), "found", 0.9) for each in truth.names))
+    evaluation = evaluate({"one": truth}, {"one": found}, radii=[1, 2])
+    write_evaluation(evaluation, tmp_path)
+    (ax,) = landmark_errors(evaluation).axes
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert [label[-2:] for label in labels] == [" 1", " 2"] and max(map(len, labels)) <= 40
+
+
 def all_text(ax: Axes) -> str:
     return "\n".join([ax.get_title(loc="left"), *(text.get_text() for text in ax.texts)])
 

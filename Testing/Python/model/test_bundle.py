@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,20 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     assert "not valid JSON" in refusal(lambda: load_bundle(tmp_path))
     (tmp_path / "model.json").write_text('{"format": "something else"}')
     assert "'format'" in refusal(lambda: load_bundle(tmp_path))
+
+
+def test_a_file_in_place_of_a_model_is_told_what_to_give(a_folder: Path, tmp_path: Path) -> None:
+    pack_bundle(a_folder, tmp_path / "kopf.zip")
+    sentence = refusal(lambda: load_bundle(tmp_path / "kopf.zip"))
+    assert "kopf.zip: this is packed; unpack it and give the folder of the model in it" in sentence
+    for file in (a_folder / "model.json", a_folder / "weights.safetensors"):
+        assert f"{file}: this is one file of a model; give its folder, {a_folder}." == refusal(
+            partial(load_bundle, file)
+        )
+    (tmp_path / "config.yaml").write_text("a: 1")
+    assert "config.yaml: this is a file; give the folder" in refusal(
+        lambda: load_bundle(tmp_path / "config.yaml")
+    )
 
 
 def test_radii_are_per_landmark_where_there_is_one(a_bundle: Bundle) -> None:

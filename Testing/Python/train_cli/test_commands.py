@@ -17,7 +17,7 @@ from dicom_files import write_series
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks, read_split, write_split
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.landmark_files import write_landmarks
+from LandmarkDetectionLib.data.landmark_files import read_landmarks, write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import mask_centres, read_mask
 from LandmarkDetectionLib.data.table import read_table
@@ -266,6 +266,48 @@ def test_evaluate_needs_no_images(run: Run, data_set: Path, tmp_path: Path) -> N
     flags = ("--detections", tmp_path / "detections", "--output", tmp_path / "e", "--json")
     finished = run("evaluate", data_set / "cases.csv", *flags)
     assert finished.json["n_cases"] == 5 and finished.json["missed"] > 0
+
+
+def test_evaluate_refuses_detections_under_other_names(run: Run, data_set: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "detections"
+    detect_perfectly(data_set / "cases.csv", folder)
+    table = folder / "phantom_003.csv"
+    text = table.read_text()
+    header = text.splitlines()[0]
+    table.write_text(header + text.removeprefix(header).swapcase().replace("FOUND", "found"))
+    flags = ("--detections", folder, "--output", tmp_path / "e", "--json")
+    finished = run("evaluate", data_set / "cases.csv", *flags)
+    assert finished.code == 2 and [*finished.json["failed"]] == ["phantom_003"]
+    sentence = finished.json["failed"]["phantom_003"]
+    for word in ("phantom_003.csv", "nASION", "phantom_003.mrk.json", "Nasion", "spell the names alike"):
+        assert word in sentence
+    table.write_text(header)
+    sentence = run("evaluate", data_set / "cases.csv", *flags).json["failed"]["phantom_003"]
+    assert "phantom_003.csv: not one landmark stands there" in sentence
+
+
+def test_evaluate_says_once_that_corrections_are_left_out(run: Run, data_set: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "detections"
+    detect_perfectly(data_set / "cases.csv", folder)
+    for number in (2, 3):
+        path = folder / f"phantom_00{number}.mrk.json"
+        marked = read_landmarks(path)
+        write_landmarks(LandmarkSet(marked.names, marked.positions + 1.0), path)
+    flags = ("--detections", folder, "--output", tmp_path / "e")
+    finished = run("evaluate", data_set / "cases.csv", *flags, "--quiet")
+    assert (finished.code, finished.out) == (0, "")
+    (line,) = finished.err.splitlines()
+    assert "phantom_002.mrk.json, phantom_003.mrk.json" in line and "without the corrections" in line
+    assert run("evaluate", data_set / "cases.csv", *flags, "--json").json["warnings"] == [line]
+
+
+def test_evaluate_leaves_out_the_interval_of_one_case(run: Run, data_set: Path, tmp_path: Path) -> None:
+    split = data_set / "cases.csv"
+    write_split(read_split(split, supervised=True)[:1], split)
+    detect_perfectly(split, tmp_path / "detections", off_mm=1.5)
+    finished = run("evaluate", split, "--detections", tmp_path / "detections", "--output", tmp_path / "e")
+    assert finished.code == 0 and "1.500" in finished.out
+    assert "nan" not in finished.out and "interval" not in finished.out
 
 
 def test_columns_of_the_persons_own_go_through_masks_to_the_split(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -412,6 +413,29 @@ def test_what_was_done_before_stands_in_the_json_as_it_was(
             landmark["position"] = landmark["position"] and np.round(landmark["position"], 4).tolist()
         case["lowest_confidence"] = round(case["lowest_confidence"], 4)
     assert first == second
+
+
+def cut(weights: Path) -> None:
+    weights.write_bytes(weights.read_bytes()[:-20])
+
+
+def flip(weights: Path) -> None:
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, cut, flip])
+def test_bundle_show_warns_of_weights_that_cannot_be_used(
+    run: Run, a_model: Path, spoil: Callable[[Path], None]
+) -> None:
+    assert run("bundle", "show", a_model, "--json").json["whole"] is True
+    spoil(a_model / "weights.safetensors")
+    finished = run("bundle", "show", a_model)
+    assert finished.code == 2 and "nasion" in finished.out
+    (line,) = finished.err.splitlines()
+    assert line == run("bundle", "verify", a_model).err.strip()
+    assert run("bundle", "show", a_model, "--json").json["whole"] is False
 
 
 def test_the_keys_of_bundle_show_are_plain(run: Run, a_model: Path) -> None:

@@ -437,9 +437,8 @@ def test_a_scan_that_is_too_coarse_for_error_radii_is_named(run: Run, trained: P
 
 def test_a_scan_of_something_else_is_named(run: Run, tmp_path: Path) -> None:
     """By the model in the box."""
-    write_volume(
-        Volume(np.zeros((40, 40, 40), np.uint8), Frame(size=(40, 40, 40))), tmp_path / "blank.nii.gz"
-    )
-    finished = run("detect", tmp_path / "blank.nii.gz", "--output", tmp_path / "out", "--device", "cpu")
-    assert finished.code == 3 and "blank: none of the 45 landmarks was found" in finished.err
+    voxels = np.random.default_rng(0).integers(0, 99, (40, 40, 40)).astype(np.uint8)
+    write_volume(Volume(voxels, Frame(size=(40, 40, 40))), tmp_path / "noise.nii.gz")
+    finished = run("detect", tmp_path / "noise.nii.gz", "--output", tmp_path / "out", "--device", "cpu")
+    assert finished.code == 3 and "noise: none of the 45 landmarks was found" in finished.err
     assert "its voxels of about 1 mm are too coarse for the model" in finished.err

@@ -233,16 +233,17 @@ def test_a_folder_that_cannot_be_written_is_named(run: Run, data_set: Path, comm
         "evaluate": (cases, "--output", output, "--detections", data_set / "detections"),
     }
     if command == "evaluate":
-        write_empty_detections(cases, data_set / "detections")
+        write_absent_detections(cases, data_set / "detections")
     sentence = only_sentence(run(command, *calls[command], "--quiet"))
     assert str(blocked) in sentence
     assert "choose a folder" in sentence
 
 
-def write_empty_detections(split: Path, folder: Path) -> None:
+def write_absent_detections(split: Path, folder: Path) -> None:
     folder.mkdir()
     for case in read_split(split, supervised=True):
-        (folder / f"{case.name}.csv").write_text("name,x,y,z,status,confidence,radius_mm\n")
+        text = "name,x,y,z,status,confidence,radius_mm\nNasion,,,,absent,0,\n"
+        (folder / f"{case.name}.csv").write_text(text)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import numpy as np
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
-from LandmarkDetectionLib.data.volume import Volume, resample
+from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.training.coarser import coarser_looks
+from Testing.resampling import resample
 
 FIXED = Normaliser("fixed", -1000, 2000)
 TURNED = np.array([[0.0, -0.8, 0.6], [1.0, 0.0, 0.0], [0.0, 0.6, 0.8]])

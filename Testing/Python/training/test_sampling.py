@@ -18,11 +18,12 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.masks import mask_centres
 from LandmarkDetectionLib.data.shape import symmetry_plane
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
-from LandmarkDetectionLib.data.volume import Volume, resample
+from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.dense.crops import CropDataset
 from LandmarkDetectionLib.training.sampling import EpochSampler
+from Testing.resampling import resample
 
 Array = NDArray[np.float64]
 FindBlob = Callable[[NDArray[np.float32]], Array]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.volume import Volume, resample
+from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.training.spatial import ElasticWarp, SpatialTransform
+from Testing.resampling import resample
 
 Array = NDArray[np.float64]
 
