@@ -163,6 +163,8 @@ def run(
         if shard is not None:
             raise InputError("--shard and --cluster both share the scans out; give one of the two.")
         check_cluster(cluster, device)
+    elif cores is not None:
+        raise InputError(f"--cores {cores}: this is for the workers of a cluster; give --cluster too.")
     try:
         inputs = find_all_inputs(sources, series=series, each=each)
     except InputError as error:

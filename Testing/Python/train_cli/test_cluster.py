@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,7 @@ def test_where_ray_is_not_installed_the_command_for_it_is_said(
     assert finished.code == 2 and "pip install" in finished.err and "ray" in finished.err
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray, the extra 'cluster', is not installed")
 def test_an_address_that_is_none_is_refused(run: Run, scans: Path, a_model: Path, tmp_path: Path) -> None:
     finished = run("detect", scans, *flags(a_model, tmp_path / "out"), "--cluster=here")
     assert finished.code == 2 and "--cluster here: write HOST:PORT of the cluster's head" in finished.err
@@ -171,6 +173,8 @@ def test_an_address_that_is_none_is_refused(run: Run, scans: Path, a_model: Path
     assert silent.json["warnings"][0] in silent.err and silent.json["cases"] == []
     both = run("detect", scans, *flags(a_model, tmp_path / "out"), "--cluster", "--shard", "1/2")
     assert both.code == 2 and "give one of the two" in both.err
+    none = run("detect", scans, *flags(a_model, tmp_path / "out"), "--cores", "2")
+    assert none.code == 2 and "give --cluster too" in none.err
 
 
 @pytest.mark.parametrize(
