@@ -35,7 +35,7 @@ app.command("split", epilog=split.EXAMPLES)(split.run)
 app.command("check", epilog=check.EXAMPLES)(check.run)
 app.command("plan", epilog=plan.EXAMPLES)(plan.run)
 app.command("train", epilog=train.EXAMPLES)(train.run)
-app.command("detect", epilog=detect.EXAMPLES)(detect.run)
+app.command("detect", cls=detect.Command, epilog=detect.EXAMPLES)(detect.run)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
 app.add_typer(bundle.app, name="bundle")
 

@@ -6,7 +6,6 @@ import json
 import math
 import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -70,12 +69,9 @@ class Console:
         """A line about something wrong that does not stop the command; shown even when quiet."""
         self._errors.print(Text(sentence, style="yellow"), soft_wrap=True)
 
-    def trace(self, error: Exception, *, anonymous: bool) -> None:
-        """The traceback of an error; without its words where they might say what nobody is to know."""
-        lines = [*traceback.format_tb(error.__traceback__), f"{type(error).__name__}\n"]
-        self._errors.print(
-            Text("".join(lines if anonymous else traceback.format_exception(error)).rstrip()), soft_wrap=True
-        )
+    def trace(self, text: str) -> None:
+        """The traceback of an error."""
+        self._errors.print(Text(text), soft_wrap=True)
 
     def track(self, items: Sequence[Item], what: str) -> Iterator[Item]:
         """Give `items` one by one and show how far along they are.

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from LandmarkDetectionLib.data.errors import InputError
-from train_cli.console import Console
+from train_cli.attempts import Attempts, Failed, Found, failure
+from train_cli.cluster import Cluster, check_cluster, detect_on_cluster, name_address
+from train_cli.console import Advance, Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
 if TYPE_CHECKING:
     from LandmarkDetectionLib.data.cases import Case
-    from LandmarkDetectionLib.data.volume import Volume
-    from LandmarkDetectionLib.detection.detector import Detector
     from LandmarkDetectionLib.detection.inputs import Input
     from LandmarkDetectionLib.detection.progress import Progress
-    from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, Detection
+    from LandmarkDetectionLib.detection.reading import ScanInMemory
+    from LandmarkDetectionLib.detection.results import CaseOutcome, Detection
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder
     from LandmarkDetectionLib.model.bundle import Bundle
 
 FAULT, FAILED, NOTHING_FOUND, STOPPED = 1, 2, 3, 130
-_OUR_FAULT = (
-    "the detection failed by a fault of train_cli, not of your data; please report it with the lines above."
-)
 _BETWEEN_SUMMARIES, _SUMMARY_SHARE = 2.0, 20
 """A killed process leaves a summary no older than so many seconds, or so many times what writing it takes."""
 _NAMED = 8
@@ -42,6 +45,13 @@ Examples:
 
   train_cli detect monday tuesday extra.nrrd --model run/model --output detections --json
 """
+
+
+class Command(TyperCommand):
+    """Detect, whose flag --cluster may stand without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, name_address(args))
 
 
 def run(
@@ -91,6 +101,32 @@ def run(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="End with 0 instead of 3 where no scan has a landmark.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Take the I-th of N parts of the scans, as one of N processes into the same DIR.",
+            show_default=False,
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help="Detect on a Ray cluster: the one at this address, or else the one that runs, or else one "
+            "that is started on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of each worker on the cluster.",
+            show_default="1 beside a GPU, else 4 or what the machines have",
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -110,40 +146,53 @@ def run(
     Exit codes: 0 done; 2 a scan could not be used or a result was kept, and a
     sentence says why, the others are done; 3 not one landmark was found in any
     scan; 1 a fault of the program in a scan, the others are done; 130 stopped.
+    With --shard they are about the scans of the shard; with --cluster, 2 also
+    says that the cluster could not go on, and what is done is kept.
     """
     from LandmarkDetectionLib.data.cases import files_of_cases
     from LandmarkDetectionLib.data.files import make_folder
     from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.inputs import anonymised, find_all_inputs
+    from LandmarkDetectionLib.detection.inputs import Shard, anonymised, find_all_inputs
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
     console = Console(quiet=quiet, json=json)
+    part = Shard.parse(shard or "1/1")
+    if cluster is not None:
+        if shard is not None:
+            raise InputError("--shard and --cluster both share the scans out; give one of the two.")
+        check_cluster(cluster, device)
+    elif cores is not None:
+        raise InputError(f"--cores {cores}: this is for the workers of a cluster; give --cluster too.")
     try:
         inputs = find_all_inputs(sources, series=series, each=each)
     except InputError as error:
         console.result({"exit_code": FAILED, "warnings": [str(error)], "cases": []})
         raise
-    inputs = refuse_shared_names(
+    cohort = refuse_shared_names(
         anonymised(console.track(inputs, "scans")) if anonymous else inputs, pictures=pictures
     )
+    inputs = part.take(cohort)
     if model is None:
         model = bundled_model()
         if model is None:
             raise InputError("There is no model in the box here; give a model's folder, --model BUNDLE.")
         console.say(f"With the model in the box: {model.name}")
-    detector = load_detector(model, resolve_device(device))
+    detector = load_detector(model, resolve_device(device if cluster is None else "cpu"))
     results = ResultsFolder(
         output,
         model,
         detector.bundle,
         pictures=pictures,
         overwrite=overwrite,
-        given=[*sources, *files_of_cases(given.case for given in inputs)],
+        given=[*sources, *files_of_cases(given.case for given in cohort)],
         anonymous=anonymous,
+        cohort=[given.case for given in cohort],
     )
     make_folder(output)
+    if shard is not None:
+        console.say(f"Shard {shard}: {len(inputs)} of {len(cohort)} scans.")
     doubt = doubt_of(detector.bundle)
     if doubt:
         console.warn(doubt)
@@ -153,10 +202,12 @@ def run(
     by_hand = sum(outcome.corrected for outcome in outcomes)
     if by_hand:
         console.say(f"{by_hand} of them were corrected since and are given as corrected.")
-    code = detect_all(Work(detector, model, results, console, pictures), inputs, outcomes)
+    attempts = Attempts(detector, model, pictures, anonymous)
+    work = Work(attempts, results, console, None if cluster is None else Cluster(cluster, device, cores))
+    code, stops = detect_all(work, inputs, outcomes)
     order = {_key(given.case, results): place for place, given in enumerate(inputs)}
     outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
-    problems = summary_problems(results, outcomes) if outcomes else []
+    problems = [*stops, *(summary_problems(results, outcomes) if outcomes else [])]
     for sentence in problems:
         console.warn(sentence)
     code = code or exit_code(outcomes, problems, allow_empty=allow_empty)
@@ -171,8 +222,8 @@ def run(
     )
     _show(outcomes, console)
     _warn(outcomes, console)
-    if code == STOPPED:
-        missing = len(inputs) - len(outcomes)
+    missing = len(inputs) - len(outcomes)
+    if missing:
         console.warn(f"Stopped. The same command goes on with the {missing} scans that are missing.")
     elif any(outcome.result for outcome in outcomes):
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
@@ -182,13 +233,12 @@ def run(
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for all scans of a run: with what they are detected in, and where the results go."""
+    """What is the same for all scans of a run: what detects in them, where the results go, who is told."""
 
-    detector: Detector
-    model: Path
+    attempts: Attempts
     results: ResultsFolder
     console: Console
-    pictures: bool
+    cluster: Cluster | None = None
 
 
 def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome]:
@@ -197,85 +247,114 @@ def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome
     return [outcome for outcome in found if outcome is not None]
 
 
-def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> int:
-    """Detect in the inputs that have no outcome and add theirs; gives the exit code of a stop, or 0."""
+def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> tuple[int, list[str]]:
+    """Detect in the inputs that have no outcome and add theirs.
+
+    Gives the exit code of a stop, or 0, and the sentence that says why it did not go on, if there is one.
+    """
     there = {(outcome.case, outcome.image_path) for outcome in outcomes}
     missing = [given for given in inputs if _key(given.case, work.results) not in there]
-    due = 0.0
+    summaries = _Summaries(work.results)
     try:
-        for number, given in enumerate(missing, start=1):
-            what = f"{given.case.name} ({number} of {len(missing)})"
-            outcomes.append(detect_case(work, given, what))
-            start = time.monotonic()
-            if start >= due:  # what it says is wrong is said at the end
-                summary_problems(work.results, outcomes)
-                end = time.monotonic()
-                due = end + max(_BETWEEN_SUMMARIES, _SUMMARY_SHARE * (end - start))
+        with closing(_attempts(work, missing)) as tried:
+            for given, attempt in tried:
+                outcomes.append(outcome_of(work, given.case, attempt))
+                summaries.write_if_due(outcomes)
     except KeyboardInterrupt:
-        return STOPPED
-    return 0
+        return STOPPED, []
+    except InputError as error:  # of the cluster; those of a case are its outcome
+        return FAILED, [str(error)]
+    return 0, []
 
 
-def detect_case(work: Work, given: Input, what: str) -> CaseOutcome:
-    """Detect in one case and write its files; what goes wrong is reported, not raised."""
-    from LandmarkDetectionLib.detection.devices import is_out_of_memory
-    from LandmarkDetectionLib.detection.memory import TOO_LITTLE_MEMORY
+def _attempts(work: Work, inputs: list[Input]) -> Generator[tuple[Input, Found | Failed]]:
+    """Detect in the inputs, here or on a cluster, and give each with what came of it."""
+    if work.cluster is None:
+        return _detect_here(work, inputs)
+    return detect_on_cluster(work.attempts, work.results, work.console, work.cluster, inputs)
 
-    case, fault = given.case, False
-    try:
-        return _detected(work, given, what)
-    except InputError as error:
-        reason = str(error)
-    except Exception as error:  # the border of a case: whatever fails in it, the others go on
-        fault = not is_out_of_memory(error)
-        reason = f"{case.image_path}: {_OUR_FAULT if fault else TOO_LITTLE_MEMORY}"
-        if fault:
-            work.console.trace(error, anonymous=work.results.shown_path(case) is None)
-    outcome = replace(work.results.failure(case, reason), fault=fault)
+
+def _detect_here(work: Work, inputs: list[Input]) -> Generator[tuple[Input, Found | Failed]]:
+    """Detect in the inputs in this process, one after the other, and read the next one meanwhile."""
+    from LandmarkDetectionLib.detection.reading import ReadAhead
+
+    with ReadAhead(partial(_read, work.results)) as scans:
+        for number, (given, following) in enumerate(zip_longest(inputs, inputs[1:]), start=1):
+            scan = partial(scans.take, given, following)
+            with work.console.progress(f"{given.case.name} ({number} of {len(inputs)})") as advance:
+                attempt = work.attempts.detect(
+                    given.case, scan, notice=work.console.warn, progress=_percent(advance)
+                )
+            yield given, attempt
+
+
+def _read(results: ResultsFolder, given: Input) -> ScanInMemory:
+    """The scan of an input whose results may be written.
+
+    Raises:
+        InputError: if it cannot be used, or files that are there are to be kept.
+    """
+    from LandmarkDetectionLib.detection.reading import read_scan
+
+    if given.problem:
+        raise InputError(given.problem)
+    results.check(given.case)
+    return read_scan(given.case.image_path)
+
+
+def _percent(advance: Advance) -> Progress:
+    return lambda stage, fraction: advance(round(100 * fraction), 100, stage)
+
+
+def outcome_of(work: Work, case: Case, attempt: Found | Failed) -> CaseOutcome:
+    """Write the files of a case; what has gone wrong is reported, not raised."""
+    if isinstance(attempt, Found):
+        try:
+            return _kept(work.results, case, attempt)
+        except Exception as error:  # the border of a case: whatever fails in it, the others go on
+            attempt = failure(error, case, anonymous=work.attempts.anonymous)
+    if attempt.trace:
+        work.console.trace(attempt.trace)
+    outcome = replace(work.results.failure(case, attempt.reason), fault=bool(attempt.trace))
     work.console.warn(outcome.error if outcome.image_path else f"{outcome.case}: {outcome.error}")
     return outcome
 
 
-def _detected(work: Work, given: Input, what: str) -> CaseOutcome:
-    from LandmarkDetectionLib.data.digests import unchanged
-    from LandmarkDetectionLib.data.volume import read_volume
-    from LandmarkDetectionLib.detection.doubts import doubts
-    from LandmarkDetectionLib.detection.results import CaseDetections
-
-    case, start = given.case, time.perf_counter()
-    if given.problem:
-        raise InputError(given.problem)
-    work.results.check(case)
-    with work.console.progress(what) as advance, unchanged(case.image_path) as scan:
-        volume = read_volume(case.image_path)
-        detections = _detect_in(
-            work, case, volume, lambda stage, fraction: advance(round(100 * fraction), 100, stage)
-        )
-    result = CaseDetections(case.name, detections)
-    return work.results.keep(
+def _kept(results: ResultsFolder, case: Case, found: Found) -> CaseOutcome:
+    picture = found.picture
+    return results.keep(
         case,
-        result,
-        scan,
-        seconds=round(time.perf_counter() - start, 3),
-        warnings=doubts(detections, work.detector.bundle, volume),
-        draw=(lambda path: _draw(volume, result, path)) if work.pictures else None,
+        found.result,
+        found.scan,
+        seconds=found.seconds,
+        warnings=found.warnings,
+        draw=None if picture is None else lambda path: path.write_bytes(picture),
     )
 
 
-def _detect_in(work: Work, case: Case, volume: Volume, progress: Progress) -> tuple[Detection, ...]:
-    import torch
+class _Summaries:
+    """Writes the summary along the way; where another process has done so meanwhile, that is enough."""
 
-    from LandmarkDetectionLib.detection.detector import load_detector
-    from LandmarkDetectionLib.detection.memory import detect_within_memory
+    def __init__(self, results: ResultsFolder) -> None:
+        self._results = results
+        self._due, self._pause = 0.0, _BETWEEN_SUMMARIES
+        self._seen = self._state()
 
-    detections, _ = detect_within_memory(
-        work.detector,
-        volume,
-        on_cpu=lambda: load_detector(work.model, torch.device("cpu")),
-        notice=lambda text: work.console.warn(f"{case.name}: {text}"),
-        progress=progress,
-    )
-    return detections
+    def write_if_due(self, outcomes: list[CaseOutcome]) -> None:
+        """Write it if it has become old; what is wrong with it is said at the end."""
+        start = time.monotonic()
+        if start < self._due:
+            return
+        if self._state() == self._seen:
+            summary_problems(self._results, outcomes)
+            self._pause = max(_BETWEEN_SUMMARIES, _SUMMARY_SHARE * (time.monotonic() - start))
+        self._due, self._seen = time.monotonic() + self._pause, self._state()
+
+    def _state(self) -> int | None:
+        try:
+            return self._results.summary.stat().st_mtime_ns
+        except OSError:
+            return None
 
 
 def summary_problems(results: ResultsFolder, outcomes: list[CaseOutcome]) -> list[str]:
@@ -294,13 +373,7 @@ def exit_code(outcomes: list[CaseOutcome], problems: list[str], *, allow_empty: 
     if problems or any(outcome.error for outcome in outcomes):
         return FAILED
     found = any(item.present for outcome in outcomes if outcome.result for item in outcome.result.detections)
-    return 0 if found or allow_empty else NOTHING_FOUND
-
-
-def _draw(volume: Volume, result: CaseDetections, path: Path) -> None:
-    from LandmarkDetectionLib.evaluation.figures import draw_case
-
-    draw_case(volume, None, result, path)
+    return 0 if found or allow_empty or not outcomes else NOTHING_FOUND
 
 
 def _key(case: Case, results: ResultsFolder) -> tuple[str, Path | None]:

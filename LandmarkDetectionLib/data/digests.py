@@ -56,14 +56,32 @@ def unchanged(path: Path) -> Iterator[ScanIdentity]:
     Raises:
         InputError: if the scan is not there, cannot be read, or was changed or removed meanwhile.
     """
+    known = known_scan(path)
+    yield known
+    refuse_changed(path, known)
+
+
+def known_scan(path: Path) -> ScanIdentity:
+    """The identity of a scan.
+
+    Raises:
+        InputError: if the scan is not there or cannot be read.
+    """
     try:
-        known = identify(path)
+        return identify(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file; check the path.") from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"{path}: cannot be read ({reason}); check the path and its permissions.") from error
-    yield known
+
+
+def refuse_changed(path: Path, known: ScanIdentity) -> None:
+    """Refuse a scan that is no longer the known one.
+
+    Raises:
+        InputError: if it was changed or removed.
+    """
     try:
         same = is_same_scan(path, known)
     except (OSError, InputError):

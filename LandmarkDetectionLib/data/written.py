@@ -7,15 +7,15 @@ takes no lock, on a network drive neither, and a killed process loses none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from LandmarkDetectionLib.data.digests import file_digest
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, replacing, unwritable
 
-_OVERLAP = 600.0
-"""Seconds; for so long another process may still be about to write what it has remembered."""
+_OVERLAP = 600_000_000_000
+"""Nanoseconds; for so long another process may still be about to write what it has remembered."""
 
 
 def not_own(path: Path, command: str, *, known: bool) -> InputError:
@@ -51,6 +51,10 @@ class WrittenFiles:
         """Whether a file is as the program wrote it, or there is none."""
         return not path.is_file() or (self._digests_of(path) / file_digest(path)).is_file()
 
+    def history(self, path: Path) -> dict[str, int]:
+        """The digests that a file of this name was given, and when, in nanoseconds."""
+        return {digest.name: time for digest, time in _times(self._digests_of(path)).items()}
+
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
         """As `files.replacing`, and remember the file before it takes its name.
@@ -76,7 +80,16 @@ class WrittenFiles:
 
     def _forget_before(self, newest: Path) -> None:
         """Forget what the file was earlier, as far as no other process can be about to write it."""
-        known = {path: path.stat().st_mtime for path in newest.parent.iterdir()}
+        known = _times(newest.parent)
         for path, time in known.items():
             if time < known[newest] - _OVERLAP:
                 path.unlink(missing_ok=True)
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    """When each file of a folder was written, in nanoseconds; another process may remove some meanwhile."""
+    times = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):
+            times[path] = path.stat().st_mtime_ns
+    return times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,30 @@ class Input:
 
     case: Case
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` of the `count` parts of a cohort, counted from 1, each for a process of its own."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `I/N`.
+
+        Raises:
+            InputError: if it is anything else.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise InputError(f"--shard {text}: write I/N with I from 1 to N, for example 1/4.")
+        return cls(int(match[1]), int(match[2]))
+
+    def take(self, inputs: Sequence[Input]) -> list[Input]:
+        """Every `count`-th of the inputs, which must be the same for all parts."""
+        return list(inputs[self.number - 1 :: self.count])
 
 
 def find_inputs(path: Path, *, series: str | None = None, each: bool = False) -> list[Input]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from LandmarkDetectionLib.data.cases import Case, natural_key
-from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan
+from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan, text_digest
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import UNFINISHED, folded_name, make_folder, unwritable, write_text
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
@@ -79,6 +79,8 @@ class ResultsFolder:
         overwrite: whether files may be replaced that the program did not write, or a person has changed.
         given: files that the run reads, which are never replaced.
         anonymous: whether nothing that is written says where a scan lies.
+        cohort: the cases of this run and of those beside it; a failed one is in the summary though its scan
+            is not there.
 
     Raises:
         InputError: if the model cannot be read.
@@ -94,6 +96,7 @@ class ResultsFolder:
         overwrite: bool = False,
         given: Iterable[Path] = (),
         anonymous: bool = False,
+        cohort: Iterable[Case] = (),
     ) -> None:
         self.folder = Path(folder)
         self._bundle = bundle
@@ -102,8 +105,14 @@ class ResultsFolder:
         self._overwrite = overwrite
         self._anonymous = anonymous
         self._given = {path.resolve() for path in given}
+        self._cohort = {(case.name, str(self.shown_path(case) or "")) for case in cohort}
         self._records = Records(self.folder / RECORDS_NAME)
         self._written = WrittenFiles(self.folder / RECORDS_NAME)
+
+    @property
+    def summary(self) -> Path:
+        """Where the summary over all cases is, once it is written."""
+        return self.folder / SUMMARY_NAME
 
     def done(self, case: Case) -> CaseOutcome | None:
         """The result that there is of this scan and this model; None where it is still to be found.
@@ -235,12 +244,26 @@ class ResultsFolder:
         """Write `summary.csv` over all cases whose results are in the folder, and give its path.
 
         Failed cases come first, those of earlier runs too as long as their scans are there, then the most
-        doubtful as the panel ranks them.
+        doubtful as the panel ranks them. Of several processes that write it, the last leaves one that lacks
+        nothing: where another has written it meanwhile, it is written again.
 
         Raises:
             InputError: if the summary was changed since it was written, or cannot be written, or a record
                 cannot be read.
         """
+        path = self.summary
+        while True:
+            before = self._written.history(path)
+            text = self._summary(outcomes)
+            self._check_file(path, self._written.knows_of(path), self._written.may_replace(path))
+            with self._written.replacing(path) as temporary:
+                write_text(temporary, text)
+            mine, now = text_digest(text), self._written.history(path)
+            others = any(before.get(digest) != time for digest, time in now.items() if digest != mine)
+            if not (others and path.is_file() and file_digest(path) == mine):
+                return path
+
+    def _summary(self, outcomes: Collection[CaseOutcome]) -> str:
         failed = self._record_failures(outcomes)
         rows = {
             name: entry.row
@@ -248,12 +271,8 @@ class ResultsFolder:
             if scan_of(entry.row) not in failed and (self.folder / f"{name}.csv").is_file()
         }
         ranked = in_order_of_doubt([_reviewed(row) for row in rows.values()])
-        first = sorted(failed.values(), key=lambda row: natural_key(row["case"]))
-        path = self.folder / SUMMARY_NAME
-        self._check_file(path, self._written.knows_of(path), self._written.may_replace(path))
-        with self._written.replacing(path) as temporary:
-            write_text(temporary, summary_text([*first, *(rows[item.case] for item in ranked)]))
-        return path
+        first = sorted(failed.values(), key=lambda row: (natural_key(row["case"]), row["image_path"]))
+        return summary_text([*first, *(rows[item.case] for item in ranked)])
 
     def _record_failures(self, outcomes: Collection[CaseOutcome]) -> dict[tuple[str, str], dict[str, str]]:
         """Record which cases have failed, and give the lines of all that have, by scan."""
@@ -261,7 +280,7 @@ class ResultsFolder:
         failed = {scan: row for scan, row in tried.items() if row["error"]}
         known = {scan_of(row): row for row in self._records.failures()}
         for scan, row in known.items():
-            if scan not in tried and Path(row["image_path"]).exists():
+            if scan not in tried and (scan in self._cohort or Path(row["image_path"]).exists()):
                 failed[scan] = row
             elif scan not in failed:
                 self._records.drop_failure(row)

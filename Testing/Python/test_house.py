@@ -134,6 +134,13 @@ def test_simpleitk_and_pydicom_are_imported_only_where_they_are_used() -> None:
     assert [str(found) for found in LIBRARY_IMPORTS if found.package in late and found.at_import] == []
 
 
+def test_ray_is_imported_only_where_a_cluster_is_wanted() -> None:
+    files = [*LIBRARY_FILES, *(ROOT / "train_cli").rglob("*.py")]
+    found = [item for file in files for item in imports_of(file) if item.package == "ray"]
+    assert {item.file.name for item in found} == {"cluster.py"}
+    assert [str(item) for item in found if item.at_import] == []
+
+
 def test_training_and_detection_import_on_a_server_without_simpleitk() -> None:
     modules = [
         ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -154,7 +161,7 @@ def test_asking_for_help_loads_nothing_heavy() -> None:
 import sys
 from train_cli.app import main
 assert main(["--help"]) == 0
-heavy = {"torch", "numpy", "SimpleITK", "pandas", "matplotlib", "lightning", "pydantic"}
+heavy = {"torch", "numpy", "SimpleITK", "pandas", "matplotlib", "lightning", "pydantic", "ray"}
 print("loaded:", sorted(heavy & sys.modules.keys()))
 """
     assert run_python("-c", code).splitlines()[-1] == "loaded: []"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from LandmarkDetectionLib.data.cases import Case
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.detection.inputs import find_inputs
+from LandmarkDetectionLib.detection.inputs import Input, Shard, find_inputs
 
 
 def make(folder: Path, *names: str) -> None:
@@ -78,3 +79,17 @@ def test_two_scans_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.*check the path\.$"):
         find_inputs(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_the_shards_of_a_cohort_are_all_of_it_once(count: int) -> None:
+    inputs = [Input(Case(f"{number}", Path(f"{number}.nii"))) for number in range(5)]
+    parts = [Shard.parse(f"{number}/{count}").take(inputs) for number in range(1, count + 1)]
+    assert sorted(item.case.name for part in parts for item in part) == ["0", "1", "2", "3", "4"]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "x", "1/0", "-1/3", "1/3/5", "1", ""])
+def test_a_shard_that_is_none_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(InputError, match=r"write I/N with I from 1 to N"):
+        Shard.parse(text)

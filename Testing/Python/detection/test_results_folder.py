@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.detection.inputs import Input
 from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, Detection, read_case
 from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
-from LandmarkDetectionLib.detection.review import in_order_of_doubt, review
+from LandmarkDetectionLib.detection.review import Review, in_order_of_doubt, review
 from LandmarkDetectionLib.model.bundle import describe_bundle, load_bundle
 
 ROOT = Path(__file__).parents[3]
@@ -263,6 +264,7 @@ def test_a_record_that_cannot_be_read_is_told_and_keeps_only_its_own_case(
 
 WRITES = """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
 from LandmarkDetectionLib.data.cases import Case
@@ -341,3 +343,31 @@ def test_a_scan_that_is_given_twice_is_one_however_its_path_is_written(
     given = [Path("scans/head.nii.gz"), path, Path("link/head.nii.gz"), Path("link/../scans/head.nii.gz")]
     (only,) = refuse_shared_names([Input(Case("head", spelling)) for spelling in (*given, path)])
     assert only.problem == "" and only.case.image_path == given[0]
+
+
+def test_a_summary_that_another_process_has_written_meanwhile_is_written_again(
+    a_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (scan(tmp_path / "scans", name, name) for name in ("first", "second"))
+    outcome = keep(opened(a_model), first)
+    ranking = "LandmarkDetectionLib.detection.results_folder.in_order_of_doubt"
+
+    def while_the_other_ends(reviews: Sequence[Review]) -> list[Review]:
+        monkeypatch.setattr(ranking, in_order_of_doubt)
+        opened(a_model).summarise([keep(opened(a_model), second)])
+        return in_order_of_doubt(reviews)
+
+    monkeypatch.setattr(ranking, while_the_other_ends)
+    path = opened(a_model).summarise([outcome])
+    assert {row["case"] for row in rows(path)} == {"first", "second"}
+
+
+def test_the_failed_cases_of_the_cohort_stay_though_their_scans_are_not_there(
+    a_model: Path, a_case: Case, tmp_path: Path
+) -> None:
+    gone = Case("gone", tmp_path / "gone.nii.gz")
+    opened(a_model).summarise([CaseOutcome("gone", gone.image_path, None, "It is not there.")])
+    beside = ResultsFolder(tmp_path / "out", a_model, load_bundle(a_model), cohort=[gone, a_case])
+    path = beside.summarise([keep(beside, a_case)])
+    assert [row["case"] for row in rows(path)] == ["gone", "head"]
+    assert [row["case"] for row in rows(opened(a_model).summarise([]))] == ["head"]
