@@ -19,6 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
+AS_THE_PROGRAM = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""What train_cli and the panel's worker set before they start PyTorch."""
 WITHOUT_BFLOAT16 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 TARGETS = {
     "machine": ("the machine itself", "-"),
@@ -59,9 +61,8 @@ def measured(job: str, scan: Path | None, model: Path | None, environment: dict[
     if (scan is None and job in ("detect", "beside", "cold")) or (model is None and job in ("head", "many")):
         return "not measured"
     command = [sys.executable, "-m", "Testing.benchmarks.jobs", job, str(scan), str(model)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    settings = {**os.environ, **AS_THE_PROGRAM, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"failed: {done.stderr.strip().splitlines()[-1]}"
     report = json.loads(done.stdout.splitlines()[-1])

@@ -40,17 +40,11 @@ def main(name: str, scan: str, head_model: str) -> None:
 
 def machine(scan: Path, head_model: Path) -> Report:
     """Matrix products and copies: what the processor can do at all."""
-    edge = 1536
-    rates = {}
-    for kind in (torch.float32, torch.bfloat16):
-        one, other = torch.rand(2, edge, edge).to(kind)
-        seconds = fastest(lambda one=one, other=other: torch.mm(one, other), 5)  # type: ignore[misc]
-        rates[kind] = 2 * edge**3 / seconds / 1e9
+    rate = product_rate()
     block = torch.zeros(1 << 26)
     copied = 2 * block.nbytes / fastest(block.clone, 5) / 1e9
     return {
-        "measured": f"{rates[torch.float32]:.0f} GFLOP/s float32, {rates[torch.bfloat16]:.0f} bfloat16, "
-        f"{copied:.1f} GB/s",
+        "measured": f"{rate:.0f} GFLOP/s in matrix products, {copied:.1f} GB/s in copies",
         "rest": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
     }
 
@@ -279,11 +273,17 @@ def reference_seconds(volume: Any, landmarks: int, spacing: float) -> float:
 
 
 def work_of(run: Callable[[], object]) -> tuple[float, int]:
-    """Operations of all convolutions, and how many of these took the naive way."""
+    """Operations of all convolutions, and how many of these took the naive way.
+
+    In one thread, for the profiler sees no other.
+    """
     from torch.profiler import ProfilerActivity, profile
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as seen:
         run()
+    torch.set_num_threads(threads)
     events = seen.key_averages(group_by_input_shape=True)
     flops = sum(_operations(event) for event in events if event.key == "aten::mkldnn_convolution")
     return flops, sum(event.count for event in events if "slow_conv" in event.key)
@@ -465,10 +465,13 @@ def _detect_stages(path: Path, model: Path) -> dict[str, float]:
     from LandmarkDetectionLib.detection.detector import load_detector
 
     detector, volume = load_detector(model, torch.device("cpu")), read_volume(path)
-    begun: dict[str, float] = {}
-    detector.detect(volume, progress=lambda stage, _: begun.setdefault(stage, time.perf_counter()) and None)
-    end = time.perf_counter()
-    return {"locate": begun["refine"] - begun["locate"], "refine": end - begun["refine"]}
+    runs = []
+    for _ in range(4):
+        ends: dict[str, float] = {}
+        detector.detect(volume, progress=lambda stage, _, to=ends: to.update({stage: time.perf_counter()}))  # type: ignore[misc]
+        runs.append((ends["locate"] - ends["prepare"], ends["refine"] - ends["locate"]))
+    locate, refine = np.median(runs[1:], axis=0)
+    return {"locate": float(locate), "refine": float(refine)}
 
 
 if __name__ == "__main__":
