@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Candidates
-from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
+from LandmarkDetectionLib.detection.locate import LocateSettings, _highest_around, find_candidates
 from LandmarkDetectionLib.model.queries import LocateNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
 
@@ -83,3 +83,10 @@ def test_any_number_of_landmarks_is_looked_for_a_few_at_a_time() -> None:
     two, many = find(volume, 64), find(volume, 64, landmarks=38)
     np.testing.assert_array_equal(many.positions, np.tile(two.positions, (19, 1, 1)))
     np.testing.assert_array_equal(many.values, np.tile(two.values, (19, 1)))
+
+
+def test_the_highest_value_around_is_that_of_max_pool() -> None:
+    heat = torch.randn(3, 9, 8, 7, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(heat, [2] * 6, value=-torch.inf)
+    pooled = torch.nn.functional.max_pool3d(heat[None], 5, stride=1, padding=2)[0]
+    assert torch.equal(_highest_around(padded, 5), pooled)
