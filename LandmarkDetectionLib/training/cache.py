@@ -23,7 +23,7 @@ from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
