@@ -6,7 +6,6 @@ import itertools
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
@@ -104,6 +103,8 @@ def _product(weights: NDArray[np.float32], voxels: NDArray[Any], axis: int) -> N
 
     By PyTorch, as all that comes after: NumPy's threads would wait for those of OpenMP, which spin.
     """
+    import torch
+
     shape = list(voxels.shape)
     shape[axis] = len(weights)
     product = np.empty(shape, np.float32)
