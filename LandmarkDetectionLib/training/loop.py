@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import lightning as L
@@ -250,6 +251,15 @@ def _leave_stopping_to_the_trainer(worker: int) -> None:
     """A signal to the whole job reaches the workers too; they end with the process that they work for."""
     for stop in _STOPS:
         signal.signal(stop, signal.SIG_IGN)
+    sys.excepthook = _silent_about_a_trainer_that_is_gone
+
+
+def _silent_about_a_trainer_that_is_gone(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A thread of multiprocessing, which hands samples over, prints when nobody takes them any more."""
+    if not isinstance(error, EOFError | OSError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def precision_of(config: TrainingConfig, device: torch.device) -> str:

@@ -410,3 +410,16 @@ def test_an_error_of_ours_is_neither_a_stop_nor_the_machine(a_config: DenseConfi
     with pytest.raises(RuntimeError) as caught:
         train(a_config, tmp_path / "run", device=CPU, callbacks=[Failing(error)])
     assert caught.value is error
+
+
+def test_a_loading_process_is_silent_about_a_trainer_that_is_gone_and_about_nothing_else() -> None:
+    script = (
+        "import sys; from LandmarkDetectionLib.training.loop import _leave_stopping_to_the_trainer as start; "
+        "start(0); [sys.excepthook(type(e), e, None) for e in (EOFError('one'), BrokenPipeError('two'), "
+        "ValueError('three'))]"
+    )
+    root = Path(__file__).parents[3]
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert said.stderr.strip() == "ValueError: three"
