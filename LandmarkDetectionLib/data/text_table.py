@@ -75,7 +75,7 @@ def _parse(text: str, path: Path, wanted: Sequence[str]) -> TextTable:
     separator = max(headers, key=lambda sign: len({*headers[sign]} & {*wanted}))
     columns = headers[separator]
     for column in wanted:
-        if columns.count(column) > 1:
+        if column and columns.count(column) > 1:  # cells of the header that are empty name nothing
             raise InputError(f"{path}: the column '{column}' stands twice; remove or rename one.")
     rows = []
     reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=separator, strict=True)

@@ -85,7 +85,7 @@ def find_inputs(path: Path, *, series: str | None = None, each: bool = False) ->
 
 
 def anonymised(inputs: Iterable[Input]) -> list[Input]:
-    """The same scans under names from digests of their content, each once; those not to be read, by number.
+    """The same scans under names from digests of their content, each once; those not to be used, by number.
 
     Their paths are what is detected in and must not be shown: see `anonymous_reason`.
     """
@@ -93,8 +93,10 @@ def anonymised(inputs: Iterable[Input]) -> list[Input]:
     unread = 0
     for item in inputs:
         try:
-            name = f"scan-{content_digest(item.case.image_path)[:_DIGITS]}"
+            name = "" if item.problem else f"scan-{content_digest(item.case.image_path)[:_DIGITS]}"
         except (OSError, InputError):
+            name = ""
+        if not name:
             unread += 1
             name = f"unread-{unread}"
         kept.setdefault(name, replace(item, case=Case(name, item.case.image_path)))

@@ -26,9 +26,9 @@ _SHIFTS = 12
 _CONTEXT = 2.5
 """Cells that a field shows beyond the windows in it, at least; in training windows reach to its border."""
 _LARGEST = 20_000
-"""Voxels of a field, about, whatever a bundle allows: small ones fit the processor's cache."""
-_AT_A_TIME = {"cpu": 60_000, "cuda": 2_000_000}
-"""Voxels of all fields of one size that the network sees at a time: what a core's cache or a GPU holds."""
+"""Voxels of one field, about, where a bundle allows more: small ones fit the processor's cache."""
+_TIMES_ON_A_GPU = 32
+"""As many voxels as a core of a CPU does a GPU see at a time."""
 _TOGETHER = 32
 """Windows that are held at a time."""
 
@@ -40,7 +40,7 @@ class RefineSettings:
     Attributes:
         spacing: edge of the fine voxels, mm.
         window: cells along each edge of the window around its expected place in which a landmark is sought.
-        largest: voxels of a field that the network sees at a time, about.
+        largest: voxels of fields that the network sees at a time on a core of a CPU, about.
     """
 
     spacing: float
@@ -197,7 +197,7 @@ class FineScan:
         axes = rotation if mirror is None else rotation @ mirror.flip
         codes = np.arange(len(starts)) if mirror is None else np.array(mirror.order)
         expected = starts @ axes
-        groups = _alike(list(cover(expected, settings, self.network.settings.stride)), self.device)
+        groups = _alike(list(cover(expected, settings, self.network.settings.stride)), settings, self.device)
         voxels, lowest = self.voxels, self.lowest
 
         def see(fields: list[Field]) -> tuple[Array, Tensor, Tensor]:
@@ -298,9 +298,9 @@ class FineScan:
         )
 
 
-def _alike(fields: list[Field], device: torch.device) -> list[list[Field]]:
+def _alike(fields: list[Field], settings: RefineSettings, device: torch.device) -> list[list[Field]]:
     """Fields in groups of one size that the network sees at a time; at least one for each thread."""
-    most = _AT_A_TIME[device.type]
+    most = settings.largest * (1 if device.type == "cpu" else _TIMES_ON_A_GPU)
     groups: list[list[Field]] = []
     by_size: dict[tuple[int, int, int], list[Field]] = {}
     for field in fields:

@@ -491,6 +491,7 @@ SEPARATED = {
     "quoted decimal commas": ('name,x,y,z\nL1,"1,5","2,123","3,0"\n', [1.5, 2.123, 3]),
     "the separator named": ("sep=;\r\nname;x;y;z\r\nL1;1;2;3\r\n", [1, 2, 3]),
     "rows and cells to no purpose": (',,,,\nname,x,y,z,\n,,,,\nL1,1,2,3,\n\n,,,,"\n"\n', [1, 2, 3]),
+    "a header that is filled up": ("name,x,y,z,,,\nL1,1,2,3,,,\n", [1, 2, 3]),
     "a row name before the first column": ('"","name","x","y","z"\n"1","L1",1,2,3\n', [1, 2, 3]),
     "a table of Slicer in LPS": (
         "label,l,p,s,defined,selected,visible,locked,description\nL1,1,2,3,1,1,1,0,\nL2,0,0,0,0,1,1,0,\n",

@@ -191,6 +191,16 @@ def test_what_nobody_expects_anywhere_is_not_found_and_disturbs_nothing() -> Non
     assert np.isnan(found.positions[2]).all() and np.isnan(found.presences[2])
 
 
+def test_fields_are_seen_together_as_far_as_the_settings_allow() -> None:
+    fields = [refine.Field(np.array([row]), np.zeros(3), (24, 24, 24)) for row in range(100)]
+    fields.append(refine.Field(np.array([100]), np.zeros(3), (40, 40, 40)))
+    for device, largest, together in (("cpu", 64_000, 4), ("cpu", 16_000, 1), ("cuda", 16_000, 37)):
+        settings = RefineSettings(0.5, 15, largest=largest)
+        groups = refine._alike(fields, settings, torch.device(device))
+        assert [field for group in groups for field in group] == fields
+        assert max(map(len, groups)) == together and len(groups[-1]) == 1, "another size"
+
+
 def test_results_come_from_the_device_at_once_however_many_landmarks_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -529,3 +529,16 @@ def test_a_path_with_nothing_behind_it_stops_no_other(
     alone = run("detect", tmp_path / "gone.nii.gz", *command, "--json")
     assert alone.code == 2 and json.loads(alone.out)["cases"] == []
     assert json.loads(alone.out)["warnings"][0] in alone.err
+
+
+def test_no_anonymous_patient_whose_scan_takes_a_choice_is_lost(
+    run: Run, command: tuple[object, ...], tmp_path: Path
+) -> None:
+    for patient in ("Huber", "Moser"):
+        for number in (1, 2):
+            folder = tmp_path / "wards" / patient / str(number)
+            write_series(folder, uid=f"1.{len(patient)}.{ord(patient[0])}.{number}", PatientID=patient)
+    finished = run("detect", tmp_path / "wards", *command, "--anonymous", "--json")
+    cases = json.loads(finished.out)["cases"]
+    assert finished.code == 2 and [case["name"] for case in cases] == ["unread-1", "unread-2"]
+    assert all(case["error"] for case in cases) and "Huber" not in finished.out + finished.err
