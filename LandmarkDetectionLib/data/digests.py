@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,8 @@ def identify(path: Path) -> ScanIdentity:
     Raises:
         OSError: if a file is not there or cannot be read.
     """
-    return ScanIdentity(state_digest(path), content_digest(path))
+    files = files_of(path)
+    return ScanIdentity(_state_of(files), _content_of(files))
 
 
 def is_same_scan(path: Path, known: ScanIdentity) -> bool:
@@ -46,7 +47,8 @@ def is_same_scan(path: Path, known: ScanIdentity) -> bool:
     Raises:
         OSError: if a file is not there or cannot be read.
     """
-    return state_digest(path) == known.state or content_digest(path) == known.content
+    files = files_of(path)
+    return _state_of(files) == known.state or _content_of(files) == known.content
 
 
 @contextmanager
@@ -90,18 +92,22 @@ def refuse_changed(path: Path, known: ScanIdentity) -> None:
         raise InputError(f"{path}: the scan was changed or removed while it was in use; detect in it again.")
 
 
-def state_digest(path: Path) -> str:
-    """SHA-256 of where the files of a scan are, how large they are, and when they were written."""
+def content_digest(path: Path) -> str:
+    """SHA-256 of all files of a scan: one, a header and its voxels, or a DICOM folder's in order of names."""
+    return _content_of(files_of(path))
+
+
+def _state_of(files: Sequence[Path]) -> str:
+    """SHA-256 of where files are, how large they are, and when they were written."""
     states = []
-    for item in files_of(path):
+    for item in files:
         stat = item.stat()
         states.append([str(item.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
     return hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
 
-def content_digest(path: Path) -> str:
-    """SHA-256 of all files of a scan: one, a header and its voxels, or a DICOM folder's in order of names."""
-    return hashlib.sha256("".join(file_digest(item) for item in files_of(path)).encode()).hexdigest()
+def _content_of(files: Sequence[Path]) -> str:
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

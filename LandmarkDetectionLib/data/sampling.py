@@ -43,13 +43,12 @@ def sample_grid(
         fill: the value outside the scan.
         warp: displacements (Z, Y, X, 3), mm, on the grid of the three axes' coordinates.
     """
-    linear = np.linalg.inv(volume.frame.matrix) @ matrix
-    middle = volume.frame.world_to_index(centre)
     if warp is None:
-        low, high = _block(volume.frame, *_reach(middle, linear, size, spacing))
-        grid = _affine_grid(middle - low, linear * spacing, size, high - low)
+        low, high, grid = _straight(volume.frame, centre, matrix, size, spacing)
     else:
-        index = _warped_index(middle, linear, [grid_axis(count, spacing) for count in size], warp)
+        index = _warped_index(
+            volume.frame, centre, matrix, [grid_axis(count, spacing) for count in size], warp
+        )
         along = np.ascontiguousarray(index.reshape(-1, 3).T)  # many times faster to reduce
         low, high = _block(volume.frame, along.min(axis=1), along.max(axis=1))
         extent = (high - low).astype(np.float32)
@@ -81,18 +80,9 @@ def sample_box(
         spacing: of the grid, mm.
         fill: the value outside the scan.
     """
-    linear = np.linalg.inv(frame.matrix) @ matrix
-    middle = frame.world_to_index(centre)
-    low, high = _block(frame, *_reach(middle, linear, size, spacing))
+    low, high, grid = _straight(frame, centre, matrix, size, spacing, voxels.device)
     (x0, y0, z0), (x1, y1, z1) = low.tolist(), high.tolist()
-    grid = _affine_grid(middle - low, linear * spacing, size, high - low, voxels.device)
     return _read(voxels[z0:z1, y0:y1, x0:x1] - fill, grid) + fill
-
-
-def _reach(middle: Array, linear: Array, size: tuple[int, int, int], spacing: float) -> tuple[Array, Array]:
-    """The lowest and the highest scan indices of a grid's voxels along each axis."""
-    reach = np.abs(linear) @ ((np.array(size) - 1) / 2 * spacing)
-    return middle - reach, middle + reach
 
 
 def _block(frame: Frame, first: Array, last: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -109,33 +99,38 @@ def _read(block: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     return read[0, 0]
 
 
-def _affine_grid(
-    middle: Array,
-    steps: Array,
+def _straight(
+    frame: Frame,
+    centre: Array,
+    matrix: Array,
     size: tuple[int, int, int],
-    extent: NDArray[np.int64],
+    spacing: float,
     device: torch.device | None = None,
-) -> torch.Tensor:
-    """(Z, Y, X, 3) where a grid's voxels lie in a block, -1 to 1 from its first edge to its last.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], torch.Tensor]:
+    """The block of a scan that a grid without a warp touches, and where the grid's voxels lie in it.
 
-    Args:
-        middle: of the grid, voxels of the block.
-        steps: 3 x 3, of the grid's voxels along its axes, voxels of the block.
-        size: of the grid.
-        extent: of the block, voxels along x, y, z.
-        device: where it is wanted; the CPU if None.
+    The latter (Z, Y, X, 3), made on the device, run from -1 at the block's first edge to 1 at its last.
     """
-    turn = 2 / extent[:, None] * steps * (np.array(size) / 2)
-    shift = (2 * middle + 1) / extent - 1
+    steps = np.linalg.inv(frame.matrix) @ matrix * spacing
+    middle = frame.world_to_index(centre)
+    reach = np.abs(steps) @ ((np.array(size) - 1) / 2)
+    low, high = _block(frame, middle - reach, middle + reach)
+    extent = high - low
+    turn = steps * np.array(size) / extent[:, None]
+    shift = (2 * (middle - low) + 1) / extent - 1
     theta = torch.from_numpy(np.column_stack([turn, shift])).float().to(device)
-    return torch.nn.functional.affine_grid(theta[None], [1, 1, *reversed(size)], align_corners=False)[0]
+    grid = torch.nn.functional.affine_grid(theta[None], [1, 1, *reversed(size)], align_corners=False)
+    return low, high, grid[0]
 
 
-def _warped_index(middle: Array, linear: Array, axes: list[Array], warp: Warp) -> NDArray[np.float32]:
+def _warped_index(
+    frame: Frame, centre: Array, matrix: Array, axes: list[Array], warp: Warp
+) -> NDArray[np.float32]:
     """Scan indices (i, j, k) of the grid's voxels, (z, y, x, 3)."""
+    linear = np.linalg.inv(frame.matrix) @ matrix
     x, y, z = axes
     index = (
-        middle
+        frame.world_to_index(centre)
         + (z[:, None, None, None] * linear[:, 2] + y[None, :, None, None] * linear[:, 1])
         + x[None, None, :, None] * linear[:, 0]
     )

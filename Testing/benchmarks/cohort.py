@@ -18,18 +18,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from LandmarkDetectionLib.data.intensity import Normaliser
-from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape_model import ShapeModel
-from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.results_folder import ResultsFolder
-from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
-from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 from LandmarkDetectionLib.phantom.dataset import write_dataset
 from LandmarkDetectionLib.phantom.settings import PhantomSettings
+from Testing.small_model import write_small_model
 from train_cli.app import main as train_cli
 
 SCANS = 2000
@@ -55,25 +47,6 @@ class Watch:
         return self._keep(results, case, *rest, **more)
 
 
-def write_model(folder: Path) -> Path:
-    """A small untrained network that finds something in every scan."""
-    torch.manual_seed(3)
-    network = VNet(VNetSettings(classes=4, channels=(8, 8, 8)))
-    assert network.head.bias is not None
-    network.head.bias.data = torch.tensor([0.0, 0.0, 0.3, -9.0])
-    bundle = Bundle(
-        name="small",
-        engine="dense",
-        table=LandmarkTable.from_names(["nasion", "bregma", "lambda"]),
-        preparation=Preparation(SPACING, Normaliser("adaptive", 0.5, 99.5)),
-        network={"channels": [8, 8, 8], "blocks": [2, 3, 2, 1], "groups": 8},
-        detection={"window": [32, 32, 32], "threshold": 0.4},
-        shape=ShapeModel.of_mean(np.full((3, 3), np.nan)),
-    )
-    save_bundle(bundle, network.state_dict(), folder)
-    return folder
-
-
 def detect(*arguments: object) -> dict[str, Any]:
     """What `detect --json` says."""
     said = StringIO()
@@ -89,7 +62,7 @@ def main(scans: int, folder: Path) -> None:
     from ray.cluster_utils import Cluster
 
     write_dataset(folder / "scans", scans, seed=1, settings=PhantomSettings(spacing=SPACING))
-    model, output = write_model(folder / "model"), folder / "out"
+    model, output = write_small_model(folder / "model", spacing=SPACING), folder / "out"
     print(f"{scans} phantoms of {SPACING:g} mm are written.", flush=True)
 
     nodes = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
