@@ -298,7 +298,7 @@ def read_voxels(slices: Sequence[Slice]) -> NDArray[np.generic]:
     import SimpleITK as sitk
 
     planes: list[NDArray[np.generic]] = []
-    frames: NDArray[np.generic] | None = None
+    frames: NDArray[np.generic] = np.empty(0)
     before: Path | None = None
     for item in slices:
         if item.file != before:
@@ -314,7 +314,7 @@ def read_voxels(slices: Sequence[Slice]) -> NDArray[np.generic]:
                 raise _coloured(item.file)
             frames, before = sitk.GetArrayFromImage(image), item.file
             frames = _upright(frames.reshape(-1, *item.shape), item)
-        planes.append(frames[item.number])  # type: ignore[index]
+        planes.append(frames[item.number])
     return np.stack(planes)
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 _FEWEST_FILL, _MOST_FILL = 1e-4, 0.6
 """Of the voxels: fewer of one value are noise; where more are, it is the background that the scan has."""
 _FAR = 0.15
-"""Of the width of all other values: as far as that below them is a fill value. In 38 mouse skulls, 99 MR and
-CT scans of three kinds the gap is 0.13 at most, where a template's background is masked."""
+"""Of the width of all other values: as far as that below them is a fill value. In 99 real scans (mouse
+skulls, hippocampi, brains, a torso) the gap is 0.13 at most, where a template's background is masked."""
 _PLAIN = 99.9
 """Percentile up to which values are wide, but for outliers."""
 _EVERY = 7

@@ -7,7 +7,7 @@ nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each(work: Callable[[Item], Result], items: Sequence[Item], device: torch.device) -> Iterator[Result]:
+def each(work: Callable[[Item], Result], items: Sequence[Item], device: torch.device) -> Generator[Result]:
     """The results of `work` in the order of the items.
 
     On a CPU as many items are worked on at a time as PyTorch may use threads, with one thread each; on a GPU

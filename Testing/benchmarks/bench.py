@@ -37,7 +37,7 @@ TARGETS = {
 
 def main() -> None:
     """Measure, print, and write the table into the document."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description="Measure every job, and write the table.")
     parser.add_argument("--scan", type=Path, help="a raw mouse skull")
     parser.add_argument("--head-model", type=Path, help="a locate-refine bundle of synthetic heads")
     parser.add_argument("--only", nargs="*", choices=TARGETS, default=list(TARGETS))

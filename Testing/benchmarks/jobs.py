@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 ROOT = Path(__file__).parents[2]
 Report = dict[str, str]
@@ -160,7 +162,7 @@ def training(scan: Path, head_model: Path) -> Report:
     ):
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         image = torch.rand(batch, 1, *[edge] * 3).contiguous(memory_format=torch.channels_last_3d)
-        step = median(lambda n=network, i=image: _step(n.features, i), 5)  # type: ignore[misc]
+        step = median(partial(_step, network.features, image), 5)
         alone = convolutions_alone(network.features, image)
         words.append(f"{title} {1 / step:.2f} a second")
         ratios.append(f"{title} {step / alone:.2f}x")
@@ -187,7 +189,7 @@ def samples(scan: Path, head_model: Path) -> Report:
             ("locate", LocateSamples([coarse], survey.table, locate, 0, midline=1.0)),
             ("refine", RefineSamples([fine], survey.table, survey.shape, refine, 0)),
         ):
-            seconds = timed(lambda made=dataset: [made[number] for number in range(40)])  # type: ignore[misc]
+            seconds = timed(partial(_take, dataset, 40))
             rates[title] = 40 / seconds
         files = reference_case(Path(name))
         random = np.random.default_rng(0)
@@ -416,6 +418,15 @@ def _resident() -> int:
     return pages * resource.getpagesize()
 
 
+def _note_end(ends: dict[str, float], stage: str, fraction: float) -> None:
+    ends[stage] = time.perf_counter()
+
+
+def _take(dataset: Dataset[Any], count: int) -> None:
+    for number in range(count):
+        dataset[number]
+
+
 def _step(features: torch.nn.Module, image: torch.Tensor) -> None:
     features(image).square().mean().backward()
 
@@ -468,7 +479,7 @@ def _detect_stages(path: Path, model: Path) -> dict[str, float]:
     runs = []
     for _ in range(4):
         ends: dict[str, float] = {}
-        detector.detect(volume, progress=lambda stage, _, to=ends: to.update({stage: time.perf_counter()}))  # type: ignore[misc]
+        detector.detect(volume, progress=partial(_note_end, ends))
         runs.append((ends["locate"] - ends["prepare"], ends["refine"] - ends["locate"]))
     locate, refine = np.median(runs[1:], axis=0)
     return {"locate": float(locate), "refine": float(refine)}

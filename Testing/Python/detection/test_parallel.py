@@ -65,5 +65,5 @@ def test_an_exception_of_the_work_and_of_who_takes_it_ends_it() -> None:
     begun.clear()
     results = each(work, range(3, 100), CPU)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(begun) < 97 and torch.get_num_threads() == 3
