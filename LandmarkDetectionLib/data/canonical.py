@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,40 @@ def to_canonical(volume: Volume) -> Volume:
     Axes are only permuted and flipped: no voxel is interpolated, and an oblique scan stays oblique. All
     48 storage orders of a scan give the same array and frame.
     """
+    return reordered(volume, *canonical_axes(volume.frame.direction))
+
+
+def reordered(volume: Volume, order: Sequence[int], flips: Sequence[bool]) -> Volume:
+    """The same voxels with stored axis `order[i]` as axis i, reversed where `flips[i]`."""
     frame = volume.frame
-    order, flips = canonical_axes(frame.direction)
     voxels = volume.voxels.transpose([2 - axis for axis in order][::-1])
     step = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
     corner = np.zeros(3)
     for axis, flip in zip(order, flips, strict=True):
         corner[axis] = frame.size[axis] - 1 if flip else 0
     signs = np.where(flips, -1.0, 1.0)
-    reordered = Frame(
+    changed = Frame(
         size=[frame.size[axis] for axis in order],
         origin=frame.index_to_world(corner),
-        spacing=frame.spacing[order],
+        spacing=frame.spacing[list(order)],
         direction=frame.direction[:, order] * signs,
     )
-    return Volume(voxels=np.ascontiguousarray(voxels[step[::-1]]), frame=reordered)
+    return Volume(voxels=np.ascontiguousarray(voxels[step[::-1]]), frame=changed)
+
+
+def turns() -> list[tuple[tuple[int, ...], tuple[bool, ...]]]:
+    """The 24 orders and flips of three axes that mirror nothing; the first changes nothing.
+
+    No rotation is farther than 62.8 degrees from the nearest of these.
+    """
+    found = []
+    for order, flips in itertools.product(
+        itertools.permutations(range(3)), itertools.product((False, True), repeat=3)
+    ):
+        axes = np.eye(3)[:, order] * np.where(flips, -1.0, 1.0)
+        if np.linalg.det(axes) > 0:
+            found.append((float(np.trace(axes)), order, flips))
+    return [(order, flips) for _, order, flips in sorted(found, key=lambda turn: -turn[0])]
 
 
 def canonical_axes(direction: NDArray[np.float64]) -> tuple[list[int], list[bool]]:

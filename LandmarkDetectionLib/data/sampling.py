@@ -59,6 +59,23 @@ def sample_grid(
     return sampled
 
 
+def turned(volume: Volume, rotation: Array) -> Volume:
+    """The scan on a grid of its spacing, which is cubic, along other axes; its lowest value lies around it.
+
+    Args:
+        volume: the scan.
+        rotation: 3 x 3; its columns are the grid's axes in the world.
+    """
+    frame, spacing = volume.frame, float(volume.frame.spacing[0])
+    edges = np.abs(rotation.T @ frame.direction) @ frame.extent
+    x, y, z = (int(count) for count in np.ceil(edges / spacing - 1e-6))
+    lowest = float(volume.voxels.min())
+    voxels = sample_grid(volume, frame.centre, rotation, size=(x, y, z), spacing=spacing, fill=lowest)
+    first = frame.centre - rotation @ ((np.array((x, y, z)) - 1) / 2) * spacing
+    grid = Frame(size=(x, y, z), origin=first, spacing=(spacing,) * 3, direction=rotation)
+    return Volume(voxels, grid)
+
+
 def sample_box(
     voxels: torch.Tensor,
     frame: Frame,

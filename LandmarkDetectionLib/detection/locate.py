@@ -35,11 +35,14 @@ class LocateSettings:
         window: voxels along each edge that are looked at together, a multiple of the network's stride; a
             scan that is larger is looked at in windows that overlap by half.
         candidates: kept for each landmark.
+        taught: degrees that the anatomy may be turned from upright for the network to know it; 180 is any
+            pose.
     """
 
     spacing: float
     window: int
     candidates: int = 3
+    taught: float = 180.0
 
 
 def find_candidates(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
+from LandmarkDetectionLib.detection.pose_search import ANY_POSE, search_pose
 from LandmarkDetectionLib.detection.progress import Progress, no_progress, part_of
 from LandmarkDetectionLib.detection.refine import FineScan, Mirror, Refined, RefineSettings, View
 from LandmarkDetectionLib.detection.results import Detection, Status
@@ -36,8 +38,6 @@ _COARSEST_LOCATE, _COARSEST_FINE = 1.5, 4.0
 anatomy, or only a few voxels of this."""
 _AIR = 1, 4, 16
 """Times as many voxels as the scans of training that a scan may have around the same anatomy."""
-_SURE = 0.7
-"""Support of a pose from which the scan is not taken to have more air than those."""
 _SCOUTS = 12
 """Landmarks that are looked at to settle the pose."""
 _FEWEST_SCOUTS = 4
@@ -123,20 +123,39 @@ class Chain:
         alone = plane.one_sided(shape, order, MIDLINE * settings.refine.spacing)
         return cls(settings, shape, Mirror(plane.normal, order, alone))
 
+    def in_one_look(self) -> Chain:
+        """The same, but a scan is looked at as it lies only."""
+        settings = self.settings
+        return replace(self, settings=replace(settings, locate=replace(settings.locate, taught=ANY_POSE)))
+
     def find_pose(
         self,
         network: LocateNetwork,
-        coarse: Volume,
+        scans: Sequence[Callable[[], Volume]],
         device: torch.device,
         *,
         progress: Progress = no_progress,
-    ) -> Alignment | None:
-        """The pose of the mean shape in a normalised scan at the coarse spacing; None where there is none."""
+    ) -> tuple[Alignment, int] | None:
+        """The pose of the mean shape in a scan, and which of its intensity scales shows it; None for no pose.
+
+        Args:
+            network: in evaluation mode, on `device`.
+            scans: make the scan, normalised at the coarse spacing, by one or more intensity scales.
+            device: where the network runs.
+            progress: told how far the first look is, and asked whether to go on.
+        """
         settings = self.settings
-        candidates = find_candidates(network, coarse, settings.locate, device=device, progress=progress)
-        sizes = settings.smallest, settings.largest
-        found = align(candidates, self.shape, settings.tolerance, scales=sizes)
-        return None if found is None or found.support < settings.support else found
+        told = progress
+
+        def look(scan: Volume) -> Alignment | None:
+            nonlocal told
+            candidates = find_candidates(network, scan, settings.locate, device=device, progress=told)
+            told = part_of(progress, 1.0, 1.0)
+            sizes = settings.smallest, settings.largest
+            found = align(candidates, self.shape, settings.tolerance, scales=sizes)
+            return None if found is None or found.support < settings.support else found
+
+        return search_pose(look, scans, taught=settings.locate.taught)
 
     def find_pose_amid_air(
         self,
@@ -159,15 +178,10 @@ class Chain:
             device: where the network runs.
             progress: told how far the first look is, and asked whether to go on.
         """
-        best: tuple[Alignment, Normaliser] | None = None
-        for adapted in dict.fromkeys(normaliser.amid_air(times) for times in _AIR):
-            found = self.find_pose(network, prepared(adapted), device, progress=progress)
-            progress = part_of(progress, 1.0, 1.0)
-            if found and (best is None or found.support > best[0].support):
-                best = found, adapted
-            if best and best[0].support >= _SURE:
-                break
-        return best
+        adapted = list(dict.fromkeys(normaliser.amid_air(times) for times in _AIR))
+        scans = [partial(prepared, scale) for scale in adapted]
+        found = self.find_pose(network, scans, device, progress=progress)
+        return None if found is None else (found[0], adapted[found[1]])
 
     def refine(
         self,

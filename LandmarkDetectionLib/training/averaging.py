@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import lightning as L
@@ -27,11 +27,12 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
     Args:
         network: to train.
         training: how.
-        epochs: in all.
+        epochs: in all, at most.
         validation: cases that the landmark error is measured on; may be empty.
 
     Attributes:
         title: what a progress bar calls it.
+        ends: epochs after which it ends, by what its validations have shown so far.
     """
 
     title = "Training"
@@ -41,6 +42,7 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
     ) -> None:
         super().__init__()
         self.settings, self.epochs, self.validation = training, epochs, validation
+        self.ends = epochs
         self.network: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = AveragedModel(self.network, avg_fn=self._blend) if training.ema else None
         if self.average is not None:
@@ -50,6 +52,19 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
     def best_network(self) -> Network:
         """The averaged network if there is one, otherwise the trained one."""
         return self.network if self.average is None else cast(Network, self.average.module)
+
+    @property
+    def validate_every(self) -> int:
+        """Epochs between two validations."""
+        return self.settings.validate_every
+
+    def ends_after(self, rows: Sequence[Mapping[str, float]]) -> int:
+        """Epochs after which it ends, by the table of metrics so far."""
+        return self.epochs
+
+    def figures(self, errors: Array) -> dict[str, float]:
+        """What validation tells beside the errors in mm that `landmark_errors` gives."""
+        return {}
 
     @abstractmethod
     def landmark_positions(self) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,9 +16,6 @@ from LandmarkDetectionLib.training.sections import TrainingSection
 
 STEPS_PER_EPOCH = 50
 
-TOO_SHORT = 4
-"""A training of less than one part in so many of what the data needs is not expected to work. On mouse skulls
-a quarter of the steps still made a usable model; less was not tried."""
 SHORTAGE = "--hours is too short:"
 
 Losses = Callable[[int], Callable[[], Tensor]]
@@ -63,13 +60,22 @@ def _time_step(loss: Callable[[], Tensor], device: torch.device) -> float:
     return min(seconds[1:])
 
 
+def epochs_of(steps: float) -> int:
+    """Epochs of so many steps, about; one at least."""
+    return max(round(steps / STEPS_PER_EPOCH), 1)
+
+
 def choose_epochs(steps: float, seconds: float, hours: float | None) -> int:
     """Epochs of so many steps of so many seconds, within the hours allowed."""
-    allowed = steps if hours is None else min(steps, hours * 3600 / seconds)
-    return max(round(allowed / STEPS_PER_EPOCH), 1)
+    return epochs_of(steps if hours is None else min(steps, hours * 3600 / seconds))
 
 
-def expectation(epochs: int, batch: int, seconds: float, device: torch.device, *, steps: float) -> str:
+def hours_for(epochs: Sequence[int], seconds: Sequence[float]) -> float:
+    """Hours that so many epochs of each network take, with steps of so many seconds."""
+    return float(np.dot(epochs, seconds)) * STEPS_PER_EPOCH / 3600
+
+
+def expectation(epochs: int, batch: int, seconds: float, device: torch.device, *, needed: int) -> str:
     """What a plan says of the time that its training takes, and of that which the data needs.
 
     Args:
@@ -77,9 +83,8 @@ def expectation(epochs: int, batch: int, seconds: float, device: torch.device, *
         batch: samples of a step.
         seconds: that it takes in all.
         device: where.
-        steps: that the data needs.
+        needed: epochs that the data needs.
     """
-    needed = choose_epochs(steps, seconds, hours=None)
     less = f"; without --hours there would be {needed}, and a better model" if epochs < needed else ""
     time = f"{seconds / 3600:.2g} hours" if seconds >= 5400 else f"{max(seconds / 60, 1):.0f} minutes"
     return (
@@ -88,22 +93,11 @@ def expectation(epochs: int, batch: int, seconds: float, device: torch.device, *
     )
 
 
-def shortage(epochs: int, seconds: float, *, steps: float) -> tuple[str, ...]:
-    """A sentence where the time allowed is less than a quarter of what the data needs; none otherwise.
-
-    Args:
-        epochs: of the training.
-        seconds: that a step takes.
-        steps: that the data needs.
-    """
-    needed = choose_epochs(steps, seconds, hours=None)
-    least = needed / TOO_SHORT
-    if epochs >= least:
-        return ()
-    hours = least * STEPS_PER_EPOCH * seconds / 3600
+def shortage(hours: float) -> str:
+    """What a plan says where the time allowed is less than the hours without which nothing is learnt."""
     return (
-        f"{SHORTAGE} {epochs} of {needed} epochs are fewer than a quarter of what such data needs, and the "
-        f"model may find little or nothing; give it {hours:.2g} hours or more here, or train it on a GPU.",
+        f"{SHORTAGE} the model may find little or nothing; give it {hours:.2g} hours or more here, "
+        "or train it on a GPU."
     )
 
 

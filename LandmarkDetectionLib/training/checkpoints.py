@@ -77,6 +77,8 @@ class EpochEnd(Checkpoint):
             setattr(self, name, value)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, AveragedTraining)
+        pl_module.ends = pl_module.ends_after(self.rows)
         trainer.should_stop = self.stopped
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -88,22 +90,27 @@ class EpochEnd(Checkpoint):
             "train_loss": float(trainer.callback_metrics["train_loss"]),
         }
         training = pl_module.settings
-        last = trainer.current_epoch + 1 == pl_module.epochs
+        done = trainer.current_epoch + 1
         improved = not pl_module.validation
-        if pl_module.validation and (last or (trainer.current_epoch + 1) % training.validate_every == 0):
+        if pl_module.validation and (done >= pl_module.ends or done % pl_module.validate_every == 0):
             row |= self._validate(trainer, pl_module)
             improved = row["val_score"] < self.best_score
             self.best_score = min(self.best_score, row["val_score"])
             self.without_improvement = 0 if improved else self.without_improvement + 1
             self.stopped = 0 < training.patience <= self.without_improvement
-            trainer.should_stop = trainer.should_stop or self.stopped
         self.rows.append(row)
+        pl_module.ends = pl_module.ends_after(self.rows)
+        self.stopped = self.stopped or done >= pl_module.ends
+        trainer.should_stop = trainer.should_stop or self.stopped
         if trainer.logger is not None:
             trainer.logger.log_metrics(row, step=trainer.global_step)
         self._save(trainer, improved)
 
     def _validate(self, trainer: L.Trainer, module: AveragedTraining[Any]) -> dict[str, float]:
-        metrics = summarise(module.landmark_errors(), self.cap) if trainer.is_global_zero else {}
+        metrics: dict[str, float] = {}
+        if trainer.is_global_zero:
+            errors = module.landmark_errors()
+            metrics = summarise(errors, self.cap) | module.figures(errors)
         shared: dict[str, float] = trainer.strategy.broadcast(metrics)
         return shared
 
@@ -174,6 +181,14 @@ def _is_whole(checkpoint: Path) -> bool:
             return parts.testzip() is None
     except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError):
         return False
+
+
+def epochs_done(folder: Path) -> int:
+    """Epochs that a training has behind it, by the last checkpoint in a folder of a run; 0 without one."""
+    newest = newest_whole(folder)
+    if newest is None:
+        return 0
+    return int(torch.load(newest, map_location="cpu", weights_only=False, mmap=True)["epoch"]) + 1
 
 
 def load_best(module: Module, folder: Path) -> Module:

@@ -91,7 +91,7 @@ def _train(
     engine = engine_for(config, track)
     _claim_run_folder(config, run)
     L.seed_everything(config.training.seed, verbose=False)
-    for stage in engine.stages():
+    for stage in engine.stages(run):
         first = train_stage(config, stage, run / stage.folder, device, engine.data_digest, callbacks)
     if first:
         if outcomes is None:

@@ -86,6 +86,15 @@ class SpatialTransform:
         """Whether the crop shows a mirror image of the scan."""
         return bool(np.linalg.det(self.matrix) < 0)
 
+    def around(self, point: Array, rotation: Array) -> SpatialTransform:
+        """The same crop of anatomy that lies elsewhere and is turned.
+
+        Args:
+            point: world position, mm, of what was at the origin.
+            rotation: 3 x 3, from the axes that were the world's to the anatomy's.
+        """
+        return SpatialTransform(point + rotation @ self.centre, rotation @ self.matrix, self.warp)
+
     def to_scan(self, points: Array) -> Array:
         """World positions of crop points (N, 3)."""
         bent = points if self.warp is None else points + self.warp(points)

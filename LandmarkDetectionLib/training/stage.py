@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,8 +43,8 @@ class Engine(Protocol):
     def data_digest(self) -> str:
         """Of all cases; a run goes on only with the same."""
 
-    def stages(self) -> tuple[Stage, ...]:
-        """The networks to train, one after the other."""
+    def stages(self, run: Path) -> Iterator[Stage]:
+        """The networks to train, one after the other; a later one is planned when those before have ended."""
 
     def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
         """What the run's best checkpoints say of the validation cases, as `outcomes.tabulate` has it."""

@@ -23,6 +23,8 @@ ACROSS = 160
 """Voxels across the landmarks, at most: finer detail than this does not help."""
 STANDARD_POSE_DEGREES = 30.0
 ANY_POSE = 180.0
+ALIKE_DEGREES, MOST_ALIKE = 45.0, 0.9
+"""Scans lie alike where such a share of them is turned by no more from one of them."""
 HOUNSFIELD_BELOW = -500.0
 """Only a scale on which air is about -1000 reaches this far down."""
 
@@ -59,6 +61,7 @@ class Survey:
         deviation: of a landmark from the mean shape in its best pose, along one axis, mm (root mean square).
         image: grid and intensity scale.
         rotation: how far heads are turned, degrees; 180 is any pose.
+        lie_alike: whether nearly all scans have the same pose but for a few dozen degrees.
         mirrors: whether a mirrored case is a case: the landmarks come in pairs.
         reasons: why, a sentence each.
     """
@@ -71,6 +74,7 @@ class Survey:
     deviation: float
     image: ImageSection
     rotation: float
+    lie_alike: bool
     mirrors: bool
     reasons: tuple[str, ...]
 
@@ -93,7 +97,8 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     table, mirrors, mirror_reason = _with_pairs(table, shape)
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
-    rotation, rotation_reason = _choose_rotation(shapes, shape)
+    turns = _turns(shapes, shape)
+    rotation, rotation_reason = _choose_rotation(turns)
     return Survey(
         cases=len(measures),
         table=table,
@@ -103,6 +108,7 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         deviation=_deviation(shapes, shape),
         image=image,
         rotation=rotation,
+        lie_alike=_lie_alike(turns),
         mirrors=mirrors,
         reasons=(
             f"{len(measures)} training cases, {len(table)} landmarks.",
@@ -159,13 +165,26 @@ def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[Ima
     return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
 
 
-def _choose_rotation(shapes: Array, shape: Array) -> tuple[float, str]:
+def _turns(shapes: Array, shape: Array) -> Array:
+    """(N, 3, 3) rotations of the mean shape into the scans that show enough of it."""
+    turns = [
+        fit_robustly(shape, points).rotation
+        for points in shapes
+        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3
+    ]
+    return np.array(turns).reshape(-1, 3, 3)
+
+
+def _lie_alike(turns: Array) -> bool:
+    """Whether nearly all scans lie within a few dozen degrees of one of them; where nobody knows, they do."""
+    traces = np.einsum("mij,nij->mn", turns, turns)
+    near = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1))) <= ALIKE_DEGREES
+    return not len(turns) or bool(near.mean(axis=1).max() >= MOST_ALIKE)
+
+
+def _choose_rotation(turns: Array) -> tuple[float, str]:
     """How far heads are turned from the first one, at least 15 degrees; any pose beyond 30."""
-    angles = []
-    for points in shapes:
-        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3:
-            rotation = fit_robustly(shape, points).rotation
-            angles.append(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+    angles = [np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) for turn in turns]
     if not angles:
         return STANDARD_POSE_DEGREES, (
             f"augmentation.rotation {STANDARD_POSE_DEGREES:g}: too few landmarks to see how the scans' poses "

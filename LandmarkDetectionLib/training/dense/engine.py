@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +42,9 @@ class DenseEngine:
     def data_digest(self) -> str:
         return self.data.digest
 
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self, run: Path) -> Iterator[Stage]:
         samples = CropDataset(self.data.training, self.data.table, self.config)
-        return (Stage("", self._module(), samples, self.config.training.batch, self.cap),)
+        yield Stage("", self._module(), samples, self.config.training.batch, self.cap)
 
     def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
         module = load_best(self._module(), run).to(device)

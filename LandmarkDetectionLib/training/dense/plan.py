@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
 from LandmarkDetectionLib.training.budget import (
     STEPS_PER_EPOCH,
     choose_epochs,
+    epochs_of,
     expectation,
+    hours_for,
     measure_step,
     shortage,
     training_section,
@@ -41,6 +44,8 @@ BATCH, LARGEST_BATCH = 2, 8
 NETWORK = NetworkSection(channels=(16, 32, 64), blocks=(2, 3, 2, 1), groups=8)
 SMALL_NETWORK = NetworkSection(channels=(8, 16, 32), blocks=(2, 3, 2, 1), groups=8)
 LEARNING_RATE = 2e-3
+TOO_SHORT = 4
+"""A training of less than one part in so many of what the data needs is not expected to work."""
 FEWEST_STEPS = 500
 """The network of full size learns too little in fewer steps than these."""
 
@@ -80,8 +85,11 @@ def plan_dense(
         detection=DetectionSection(threshold=0.5, uncertain=0.2, overlap=0.25),
     )
     duration = epochs * STEPS_PER_EPOCH * seconds
-    told = expectation(epochs, batch, duration, device, steps=crops / batch)
-    return config, (network_reason, *shortage(epochs, seconds, steps=crops / batch), told)
+    needed = epochs_of(crops / batch)
+    told = expectation(epochs, batch, duration, device, needed=needed)
+    least = needed / TOO_SHORT
+    short = (shortage(hours_for((math.ceil(least),), (seconds,))),) if epochs < least else ()
+    return config, (network_reason, *short, told)
 
 
 def choose_sampling(survey: Survey) -> SamplingSection:

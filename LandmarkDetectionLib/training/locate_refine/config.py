@@ -52,7 +52,11 @@ class LocateSection(Section):
     )
     batch: Count = Field(description="fields per forward pass; training.batch is that of refine")
     share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="of the epochs that this network is trained for; the others are refine's"
+        description="of the epochs that this network is trained for; the others are refine's. Where there "
+        "are validation cases, it ends earlier or later: when it finds their poses"
+    )
+    cost: Positive = Field(
+        default=0.4, description="time of a step, in those of refine: what one does not need, the other gets"
     )
     augmentation: AugmentationSection = Field(description="how fields are varied; a zero switches one off")
 
@@ -138,5 +142,17 @@ class LocateRefineConfig(TrainingConfig):
 
     @property
     def locate_epochs(self) -> int:
-        """Epochs of the coarse network; at least one, and at least one is left for the fine one."""
+        """Epochs of the coarse network, as planned; at least one, and at least one is the fine one's."""
         return min(max(round(self.locate.share * self.training.epochs), 1), self.training.epochs - 1)
+
+    @property
+    def most_locate_epochs(self) -> int:
+        """Epochs of the coarse network where it does not find the poses: half of the time at least."""
+        planned, cost = self.locate_epochs, self.locate.cost
+        in_all = planned * cost + self.training.epochs - planned
+        return max(planned, int(in_all / 2 / cost))
+
+    def refine_epochs(self, after: int) -> int:
+        """Epochs of the fine network after so many of the coarse one."""
+        planned = self.locate_epochs
+        return max(round(self.training.epochs - planned + (planned - after) * self.locate.cost), 1)

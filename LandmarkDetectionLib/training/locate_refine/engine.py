@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from LandmarkDetectionLib.detection.locate_refine import MIDLINE, Chain, LocateR
 from LandmarkDetectionLib.detection.refine import RefineSettings
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
-from LandmarkDetectionLib.training.checkpoints import load_best
+from LandmarkDetectionLib.training.checkpoints import epochs_done, load_best
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
 from LandmarkDetectionLib.training.locate_refine.samples import FEWEST_LANDMARKS, LocateSamples, RefineSamples
@@ -65,29 +65,29 @@ class LocateRefineEngine:
     def data_digest(self) -> str:
         return self.fine.digest
 
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self, run: Path) -> Iterator[Stage]:
         config, seed = self.config, self.config.training.seed
-        return (
-            Stage(
-                "locate",
-                self._locate(),
-                LocateSamples(
-                    self.coarse.training,
-                    self.table,
-                    config.locate,
-                    seed,
-                    midline=MIDLINE * config.refine.spacing,
-                ),
-                config.locate.batch,
-                _CAP_VOXELS * config.locate.spacing,
+        yield Stage(
+            "locate",
+            self._locate(),
+            LocateSamples(
+                self.coarse.training,
+                self.table,
+                self.chain.shape,
+                config.locate,
+                seed,
+                planned=self._samples(config.locate_epochs, config.locate.batch),
+                midline=MIDLINE * config.refine.spacing,
             ),
-            Stage(
-                "refine",
-                self._refine(),
-                RefineSamples(self.fine.training, self.table, self.chain.shape, config.refine, seed),
-                config.training.batch,
-                _CAP_VOXELS * config.refine.spacing,
-            ),
+            config.locate.batch,
+            _CAP_VOXELS * config.locate.spacing,
+        )
+        yield Stage(
+            "refine",
+            self._refine(config.refine_epochs(epochs_done(run / "locate"))),
+            RefineSamples(self.fine.training, self.table, self.chain.shape, config.refine, seed),
+            config.training.batch,
+            _CAP_VOXELS * config.refine.spacing,
         )
 
     def validate(self, run: Path, device: torch.device, track: Track = untracked) -> pd.DataFrame:
@@ -131,21 +131,26 @@ class LocateRefineEngine:
         }
         return bundle, weights
 
+    def _samples(self, epochs: int, batch: int) -> int:
+        """In so many epochs of batches."""
+        training = self.config.training
+        return epochs * training.steps_per_epoch * training.accumulate * batch
+
     def _best(self, run: Path) -> tuple[LocateNetwork, RefineNetwork]:
         """The best networks, in evaluation mode, as exact as a bundle holds them."""
         locate = load_best(self._locate(), run / "locate").best_network.eval().half().float()
-        refine = load_best(self._refine(), run / "refine").best_network.eval().half().float()
+        refine = load_best(self._refine(epochs=1), run / "refine").best_network.eval().half().float()
         return locate, refine
 
     def _locate(self) -> LocateTraining:
         network = LocateNetwork(self.config.locate.network, len(self.table))
         return LocateTraining(network, self.config, self.coarse.validation, self.chain)
 
-    def _refine(self) -> RefineTraining:
+    def _refine(self, epochs: int) -> RefineTraining:
         config = self.config.refine
         expected = _WIDER * config.deviation / config.spacing
         network = RefineNetwork(config.network, len(self.table), deviation=expected)
-        return RefineTraining(network, self.config, self.fine.validation, self.chain)
+        return RefineTraining(network, self.config, epochs, self.fine.validation, self.chain)
 
 
 def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:
@@ -158,7 +163,9 @@ def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -
         if count >= max(FEWEST_LANDMARKS, max(common) / 2)
     ]
     return LocateRefineSettings(
-        locate=LocateSettings(spacing=config.locate.spacing, window=window),
+        locate=LocateSettings(
+            spacing=config.locate.spacing, window=window, taught=config.locate.augmentation.rotation
+        ),
         refine=RefineSettings(spacing=config.refine.spacing, window=config.refine.window),
         smallest=min(sizes),
         largest=max(sizes),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,8 +26,31 @@ _PRESENCE_WEIGHT = 0.2
 """Of the loss of presence beside that of the heat, whose gradients are larger."""
 
 
+_STABLE = 0.8
+"""Of the epochs of locate, in which its learning rate stays as it is."""
+_VALIDATIONS = 8
+"""Of locate, in the epochs that are planned for it."""
+_RIGHT, _STANDS = 0.95, 3
+"""Share of the validation cases whose pose must be right, and in how many validations, to end before that."""
+_BETTER = 0.97
+"""An error of so much of an earlier one is a gain."""
+
+
+def _stand_still(seen: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the last validations found the poses, and none of them is better than those before."""
+    before, last = seen[:-_STANDS], seen[-_STANDS:]
+    if not before or min(row["val_right"] for row in last) < _RIGHT:
+        return False
+    best = min(row["val_score"] for row in before)
+    return min(row["val_score"] for row in last) > _BETTER * best
+
+
 class LocateTraining(AveragedTraining[LocateNetwork]):
     """Trains the coarse network; validated by the mean shape in the pose that it leads to.
+
+    The learning rate stays until the end is in sight, and falls to nothing in the last fifth of the epochs
+    (Hu et al., "MiniCPM", COLM 2024, call it warm-up, stable, decay). So it can end when it has learnt its
+    part. Without validation cases, or with some that validate the end alone, it ends as planned.
 
     Args:
         network: to train.
@@ -44,10 +68,37 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         validation: Sequence[PreparedCase],
         chain: Chain,
     ) -> None:
-        super().__init__(network, config.training, config.locate_epochs, validation)
-        self.chain = chain
+        self.planned = config.locate_epochs
+        self.adapts = bool(validation) and config.training.validate_every < config.training.epochs
+        epochs = config.most_locate_epochs if self.adapts else self.planned
+        super().__init__(network, config.training, epochs, validation)
+        self.chain = chain.in_one_look()
+        self.right = 2 * config.detection.tolerance
         self.reduction = network.settings.reduction
         self.heat_width = config.locate.heat_width / (config.locate.spacing * self.reduction)
+
+    @property
+    def validate_every(self) -> int:
+        return max(self.planned // _VALIDATIONS, 1) if self.adapts else self.settings.validate_every
+
+    def ends_after(self, rows: Sequence[Mapping[str, float]]) -> int:
+        """It goes on while the poses are not right, up to `epochs`; and ends when they get no better."""
+        if not self.adapts:
+            return self.epochs
+        for done in range(1, len(rows) + 1):
+            seen = [row for row in rows[:done] if "val_right" in row]
+            late = done >= round(_STABLE * self.planned) and seen and seen[-1]["val_right"] >= _RIGHT
+            if late or _stand_still(seen):
+                return min(math.ceil(done / _STABLE), self.epochs)
+        return self.epochs
+
+    def figures(self, errors: Array) -> dict[str, float]:
+        means = np.array([np.mean(case[~np.isnan(case)]) for case in errors if not np.isnan(case).all()])
+        return {"val_right": float((means <= self.right).mean())}
+
+    def _rate(self, step: int) -> float:
+        steps = self.ends * self.settings.steps_per_epoch
+        return min(1.0, (step + 1) / self.settings.warmup, max(1 - step / steps, 0.0) / (1 - _STABLE))
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
         image, places, absent = batch
@@ -61,9 +112,9 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         network = self.best_network.eval()
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            alignment = self.chain.find_pose(network, case.whole_volume(), self.device)
-            if alignment is not None:
-                found[row] = alignment.pose.apply(self.chain.shape)
+            pose = self.chain.find_pose(network, [case.whole_volume], self.device)
+            if pose is not None:
+                found[row] = pose[0].pose.apply(self.chain.shape)
         return found
 
 
@@ -73,6 +124,7 @@ class RefineTraining(AveragedTraining[RefineNetwork]):
     Args:
         network: to train.
         config: the run's configuration.
+        epochs: in all.
         validation: cases at their own spacing; may be empty.
         chain: what detects with the network; its settings and mean shape.
     """
@@ -83,10 +135,10 @@ class RefineTraining(AveragedTraining[RefineNetwork]):
         self,
         network: RefineNetwork,
         config: LocateRefineConfig,
+        epochs: int,
         validation: Sequence[PreparedCase],
         chain: Chain,
     ) -> None:
-        epochs = config.training.epochs - config.locate_epochs
         super().__init__(network, config.training, epochs, validation)
         self.chain = chain
         self.window = chain.settings.refine.window

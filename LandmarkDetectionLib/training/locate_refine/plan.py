@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
+from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
 from LandmarkDetectionLib.training.budget import (
-    STEPS_PER_EPOCH,
-    choose_epochs,
+    epochs_of,
     expectation,
+    hours_for,
     measure_step,
     shortage,
     training_section,
@@ -41,12 +42,18 @@ DEVIATIONS = 4.5
 """Of a landmark from where it is expected, that the window reaches to each side."""
 SMALLEST_WINDOW, LARGEST_WINDOW = 9, 21
 LEARNING_RATE = 3e-3
-LOCATE_STEPS, REFINE_STEPS = 120, 363
-"""For each training case: a third of the former misses poses of cut anatomy, half of the latter costs 5 %."""
+UPRIGHT, ANYHOW = 20, 120
+"""Steps of locate for each training case, where scans lie alike and where they lie anyhow: a third of the
+latter misses poses of cut anatomy."""
+LEAST_UPRIGHT, LEAST_ANYHOW = 600, 1200
+"""Steps of locate without which a pose is not to be had; docs/method.md has the table."""
+REFINE_STEPS, LEAST_REFINE = 363, 300
+"""For each training case: half of them costs 5 %. Fewer than the latter place nothing."""
 FEWEST_CASES, MOST_CASES = 15, 76
 """There are as many steps as for so many cases at least, and at most."""
-LOCATE_COST = 0.4
-"""Of a step of locate, against one of refine."""
+TAUGHT = 60.0
+"""Degrees from upright that locate is taught where scans lie alike. Axes of a scan in another order turn it
+near enough to that from any pose."""
 BATCH, LARGEST_BATCH = 8, 32
 FINE_FIELDS_PER_COARSE = 4
 """A step on a coarse field costs about as much as on so many fine ones."""
@@ -66,10 +73,17 @@ def plan_locate_refine(
         seed: of the run.
     """
     locate, refine = choose_locate(survey), choose_refine(survey)
-    batch, seconds = measure_refine_step(refine, len(survey.table), device)
-    steps = (LOCATE_STEPS + REFINE_STEPS) * float(np.clip(survey.cases, FEWEST_CASES, MOST_CASES))
-    seconds *= 1 - locate.share * (1 - LOCATE_COST)
-    epochs = max(choose_epochs(steps, seconds, hours), 2)
+    batch, refine_seconds = measure_refine_step(refine, len(survey.table), device)
+    locate = locate.model_copy(update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1)})
+    locate_seconds = measure_locate_step(locate, len(survey.table), device)
+    shares = share_out(survey, locate_seconds, refine_seconds, hours)
+    epochs = shares.locate + shares.refine
+    locate = locate.model_copy(
+        update={
+            "share": float(f"{shares.locate / epochs:.6g}"),
+            "cost": rounded(locate_seconds / refine_seconds),
+        }
+    )
     config = LocateRefineConfig(
         version=1,
         name=name,
@@ -77,7 +91,7 @@ def plan_locate_refine(
         data=data,
         image=survey.image,
         training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
-        locate=locate.model_copy(update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1)}),
+        locate=locate,
         refine=refine,
         detection=DetectionSection(
             tolerance=rounded(max(1.25 * locate.spacing, 2 * survey.deviation)),
@@ -91,10 +105,79 @@ def plan_locate_refine(
         f"(they span {survey.span:.3g} mm).",
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
         f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
-        *shortage(epochs, seconds, steps=steps),
-        expectation(epochs, batch, epochs * STEPS_PER_EPOCH * seconds, device, steps=steps),
+        _reason_for_rotation(survey),
+        *shares.shortage(),
+        shares.expectation(batch, device),
     )
     return config, reasons
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The epochs of both networks, and what the data needs.
+
+    Attributes:
+        locate: epochs.
+        refine: epochs.
+        needed: epochs of both, without a limit of hours.
+        least: epochs of both, below which little can be expected.
+        seconds: of a step of both.
+    """
+
+    locate: int
+    refine: int
+    needed: tuple[int, int]
+    least: tuple[int, int]
+    seconds: tuple[float, float]
+
+    def shortage(self) -> tuple[str, ...]:
+        """A sentence where the time is too short for either network; none otherwise."""
+        if self.locate >= self.least[0] and self.refine >= self.least[1]:
+            return ()
+        return (shortage(hours_for(self.least, self.seconds)),)
+
+    def expectation(self, batch: int, device: torch.device) -> str:
+        """What a plan says of the time that its training takes."""
+        epochs, needed = self.locate + self.refine, sum(self.needed)
+        hours = hours_for((self.locate, self.refine), self.seconds)
+        return expectation(epochs, batch, 3600 * hours, device, needed=needed)
+
+
+def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hours: float | None) -> Shares:
+    """Epochs for both networks: what the data needs, or less of both; but locate gets what a pose takes.
+
+    Without a pose all is lost, and with one refine finds most in a few hundred steps. So locate is given the
+    least that it takes, up to half of the time.
+
+    Args:
+        survey: of the cases.
+        locate_seconds: that a step of locate takes.
+        refine_seconds: that one of refine takes.
+        hours: train for at most about this long; None for as long as the data needs.
+    """
+    cases = float(np.clip(survey.cases, FEWEST_CASES, MOST_CASES))
+    each, least = (UPRIGHT, LEAST_UPRIGHT) if survey.lie_alike else (ANYHOW, LEAST_ANYHOW)
+    needed = max(each * cases, least), REFINE_STEPS * cases
+    in_all = needed[0] * locate_seconds + needed[1] * refine_seconds
+    allowed = in_all if hours is None else min(hours * 3600, in_all)
+    locate = max(needed[0] * allowed / in_all, min(least, allowed / 2 / locate_seconds))
+    refine = (allowed - locate * locate_seconds) / refine_seconds
+    return Shares(
+        locate=epochs_of(locate),
+        refine=epochs_of(refine),
+        needed=(epochs_of(needed[0]), epochs_of(needed[1])),
+        least=(epochs_of(least), epochs_of(LEAST_REFINE)),
+        seconds=(locate_seconds, refine_seconds),
+    )
+
+
+def _reason_for_rotation(survey: Survey) -> str:
+    if survey.lie_alike:
+        return (
+            f"locate.augmentation.rotation {TAUGHT:g}: the scans lie alike; one that does not is looked at "
+            "in 24 orders of its axes, which takes some seconds more."
+        )
+    return f"locate.augmentation.rotation {ANY_POSE:g}: the scans lie anyhow."
 
 
 def choose_locate(survey: Survey) -> LocateSection:
@@ -111,8 +194,15 @@ def choose_locate(survey: Survey) -> LocateSection:
         anywhere=0.15,
         cut=0.4,
         batch=1,
-        share=rounded(LOCATE_STEPS / (LOCATE_STEPS + REFINE_STEPS)),
-        augmentation=_augmentation(survey, spacing, rotation=ANY_POSE, scale=0.15, shear=0.05, warp=2.5),
+        share=0.5,
+        augmentation=_augmentation(
+            survey,
+            spacing,
+            rotation=TAUGHT if survey.lie_alike else ANY_POSE,
+            scale=0.15,
+            shear=0.05,
+            warp=2.5,
+        ),
     )
 
 
@@ -151,6 +241,18 @@ def _augmentation(
         motion=0.1,
         motion_shift=1.0,
     )
+
+
+def measure_locate_step(settings: LocateSection, landmarks: int, device: torch.device) -> float:
+    """The seconds that one step of locate takes."""
+    model: Any = LocateNetwork(settings.network, landmarks)
+    model = model.to(device, memory_format=torch.channels_last_3d)
+
+    def losses(batch: int) -> Callable[[], Tensor]:
+        image = torch.rand(batch, 1, *[settings.field] * 3, device=device)
+        return lambda: model(image.contiguous(memory_format=torch.channels_last_3d)).square().mean()
+
+    return measure_step(losses, device, batch=settings.batch, largest_batch=settings.batch)[1]
 
 
 def measure_refine_step(settings: RefineSection, landmarks: int, device: torch.device) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.canonical import canonical_axes, to_canonical, to_grid
+from LandmarkDetectionLib.data.canonical import canonical_axes, reordered, to_canonical, to_grid, turns
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
 from Testing.resampling import resample
@@ -219,3 +219,26 @@ def test_a_finer_grid_is_what_simpleitk_resamples(seed: int) -> None:
     expected = resample(canonical, canonical.frame.with_spacing(0.8), fill=-9999)
     assert made.frame == expected.frame
     np.testing.assert_allclose(made.voxels, expected.voxels, atol=0.02)
+
+
+def test_24_orders_of_the_axes_come_near_any_pose_and_mirror_nothing() -> None:
+    volume = scan(np.eye(3))
+    frames = [reordered(volume, *order).frame for order in turns()]
+    assert_same(reordered(volume, *turns()[0]), volume)
+    assert len(frames) == 24 and all(np.linalg.det(frame.direction) > 0 for frame in frames)
+    axes = np.stack([frame.direction for frame in frames])
+    for seed in range(200):
+        rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
+        rotation[:, 0] *= np.linalg.det(rotation)
+        nearest = float(np.einsum("nij,ij->n", axes, rotation).max())
+        assert np.degrees(np.arccos((nearest - 1) / 2)) < 62.9
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_a_reordered_scan_shows_the_same_at_the_same_place(number: int) -> None:
+    volume = scan(turn((1, 2, 3), 20))
+    changed = reordered(volume, *turns()[number])
+    index = np.argwhere(changed.voxels == volume.voxels[1, 2, 3])
+    assert len(index) == 1
+    place = changed.frame.index_to_world(index[0][::-1])
+    np.testing.assert_allclose(place, volume.frame.index_to_world([3, 2, 1]), atol=1e-9)

@@ -241,8 +241,10 @@ def test_anatomy_that_is_larger_than_any_in_training_is_found(a_detector: Locate
     a_detector._chain = chain
     points = 1.12 * SHAPE @ turned(2).T
     volume = scan_of(points, turned(3))
-    coarse = chain.find_pose(a_detector._locate, Preparation(1.0, FIXED)(volume), CPU)
-    assert coarse is not None and coarse.pose.scale == pytest.approx(1.02)
+    found = chain.find_pose(a_detector._locate, [lambda: Preparation(1.0, FIXED)(volume)], CPU)
+    assert found is not None
+    coarse = found[0]
+    assert coarse.pose.scale == pytest.approx(1.02)
     scan = FineScan(a_detector._refine, volume, CPU)
     settled, doubt = chain._settle(scan, coarse.pose, no_progress)
     assert settled.scale == pytest.approx(1.12, abs=0.01) and doubt < chain.settings.tolerance
@@ -456,7 +458,7 @@ def test_a_scan_is_taken_to_have_more_air_where_that_makes_the_pose_plainer(
         support = next(left)
         return None if support is None else Alignment(somewhere, support)
 
-    monkeypatch.setattr(Chain, "find_pose", found)
+    monkeypatch.setattr(locate_refine, "align", found)
     shown: list[Normaliser] = []
 
     def prepared(normaliser: Normaliser) -> Volume:
@@ -472,7 +474,7 @@ def test_a_scan_is_taken_to_have_more_air_where_that_makes_the_pose_plainer(
 def test_a_window_that_is_fixed_is_looked_at_once(
     a_detector: LocateRefineDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Chain, "find_pose", lambda *_, **__: None)
+    monkeypatch.setattr(locate_refine, "align", lambda *_, **__: None)
     shown: list[Normaliser] = []
 
     def prepared(normaliser: Normaliser) -> Volume:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,20 @@ def fine(augmentation: AugmentationSection = QUIET, **changes: Any) -> RefineSec
     return RefineSection.model_validate(values | changes)
 
 
+def coarse_fields(
+    cases: Sequence[PreparedCase],
+    settings: LocateSection,
+    *,
+    seed: int,
+    midline: float = 5.0,
+    planned: int = 1,
+) -> LocateSamples:
+    return LocateSamples(cases, TABLE, cases[0].positions, settings, seed, planned=planned, midline=midline)
+
+
 def test_a_coarse_field_shows_each_landmark_where_it_says_under_its_own_name(tmp_path: Path) -> None:
     cases = [a_case(tmp_path, seed) for seed in range(3)]
-    samples = LocateSamples(cases, TABLE, coarse(), seed=5, midline=5.0)
+    samples = coarse_fields(cases, coarse(), seed=5, midline=5.0)
     orders = set()
     for number in range(12):
         image, places, _ = samples[number]
@@ -123,7 +134,7 @@ def test_a_coarse_field_shows_each_landmark_where_it_says_under_its_own_name(tmp
 
 
 def test_a_landmark_that_is_absent_has_no_place(tmp_path: Path) -> None:
-    samples = LocateSamples([a_case(tmp_path, 1, without=3)], TABLE, coarse(field=32), seed=1, midline=5.0)
+    samples = coarse_fields([a_case(tmp_path, 1, without=3)], coarse(field=32), seed=1, midline=5.0)
     for number in range(4):
         assert np.isnan(samples[number][1].numpy()).all(axis=1).tolist() == [False, False, False, True]
 
@@ -131,8 +142,8 @@ def test_a_landmark_that_is_absent_has_no_place(tmp_path: Path) -> None:
 def test_what_a_coarse_field_does_not_show_is_known_to_be_absent_from_it(tmp_path: Path) -> None:
     case = replace(a_case(tmp_path, 1, without=3), known=np.array([True, True, False, True]))
     as_it_is = QUIET.model_copy(update={"mirror": 0.0})
-    samples = LocateSamples(
-        [case], TABLE, coarse(field=16, anywhere=0.5, augmentation=as_it_is), seed=1, midline=5.0
+    samples = coarse_fields(
+        [case], coarse(field=16, anywhere=0.5, augmentation=as_it_is), seed=1, midline=5.0
     )
     shown = set()
     for number in range(30):
@@ -155,7 +166,7 @@ def test_a_mirrored_coarse_field_does_not_say_where_a_one_sided_landmark_is(
     aside = (case.positions[0] - case.positions[1]) / 18
     one_sided = replace(case, positions=case.positions + [[0], [0], [0], [2]] * aside)
     settings = coarse(augmentation=QUIET.model_copy(update={"mirror": mirror}))
-    samples = LocateSamples([one_sided], TABLE, settings, seed=1, midline=midline)
+    samples = coarse_fields([one_sided], settings, seed=1, midline=midline)
     for number in range(6):
         _, places, absent = samples[number]
         assert torch.isfinite(places[:3]).all()
@@ -163,16 +174,14 @@ def test_a_mirrored_coarse_field_does_not_say_where_a_one_sided_landmark_is(
 
 
 def test_some_fields_lie_anywhere(tmp_path: Path) -> None:
-    samples = LocateSamples([a_case(tmp_path, 1)], TABLE, coarse(field=16, anywhere=1.0), seed=1, midline=5.0)
+    samples = coarse_fields([a_case(tmp_path, 1)], coarse(field=16, anywhere=1.0), seed=1, midline=5.0)
     middles = np.array([samples[number][1].numpy().mean(axis=0) for number in range(30)])
     assert middles.std(axis=0).min() > 3
 
 
 def test_some_coarse_fields_end_as_a_scan_does(tmp_path: Path) -> None:
     case = a_case(tmp_path, 1)
-    whole, cut = (
-        LocateSamples([case], TABLE, coarse(cut=share), seed=1, midline=5.0) for share in (0.0, 1.0)
-    )
+    whole, cut = (coarse_fields([case], coarse(cut=share), seed=1, midline=5.0) for share in (0.0, 1.0))
     gone = 0
     for number in range(12):
         (image, places, _), (shortened, left, _) = whole[number], cut[number]

@@ -114,7 +114,11 @@ def test_training_teaches_locate_where_landmarks_are(
     torch.manual_seed(0)
     module = LocateTraining(LocateNetwork(blobs_config.locate.network, len(TABLE)), blobs_config, (), a_chain)
     cases = [a_case(tmp_path, seed) for seed in range(4)]
-    teach(module, LocateSamples(cases, TABLE, blobs_config.locate, seed=0, midline=1.0), steps=60)
+    teach(
+        module,
+        LocateSamples(cases, TABLE, SHAPE, blobs_config.locate, seed=0, planned=1, midline=1.0),
+        steps=60,
+    )
     case = a_case(tmp_path, 9)
     found = find_candidates(module.network, case.whole_volume(), a_chain.settings.locate, device=CPU)
     assert np.linalg.norm(found.positions[:, 0] - case.positions, axis=1).max() < 2
@@ -125,7 +129,7 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
 ) -> None:
     torch.manual_seed(0)
     module = RefineTraining(
-        RefineNetwork(blobs_config.refine.network, len(TABLE), 2.0), blobs_config, (), a_chain
+        RefineNetwork(blobs_config.refine.network, len(TABLE), 2.0), blobs_config, 1, (), a_chain
     )
     cases = [a_case(tmp_path, seed) for seed in range(4)]
     teach(module, RefineSamples(cases, TABLE, SHAPE, blobs_config.refine, seed=0), steps=90)

@@ -18,7 +18,7 @@ from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, write_volume
-from LandmarkDetectionLib.training.budget import choose_epochs, shortage
+from LandmarkDetectionLib.training.budget import choose_epochs
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig, NetworkSection
 from LandmarkDetectionLib.training.dense.plan import (
@@ -36,12 +36,12 @@ from LandmarkDetectionLib.training.locate_refine.plan import (
     choose_locate,
     choose_refine,
     measure_refine_step,
+    share_out,
 )
 from LandmarkDetectionLib.training.plan import Plan, make_plan
 from LandmarkDetectionLib.training.survey import (
     CaseMeasures,
     Survey,
-    _choose_rotation,
     measure_case,
     survey_of,
 )
@@ -210,12 +210,25 @@ def test_one_wrong_landmark_does_not_look_like_a_pose() -> None:
     wrong = measures[3].positions.copy()
     wrong[7] += 15
     one_wrong = [*measures[:3], replace(measures[3], positions=wrong), *measures[4:]]
-    assert _choose_rotation(*_shapes(one_wrong))[1] == _choose_rotation(*_shapes(measures))[1]
+    assert survey(one_wrong).rotation == survey(measures).rotation
 
 
-def _shapes(measures: Sequence[CaseMeasures]) -> tuple[Array, Array]:
-    shapes = np.stack([measure.positions for measure in measures])
-    return shapes, shapes[0]
+def any_pose(count: int) -> list[CaseMeasures]:
+    rng = np.random.default_rng(3)
+    base = measured(22, 0.2)[0]
+    turns = [turn(rng.standard_normal(3).tolist(), rng.uniform(60, 180)) for _ in range(count)]
+    return [replace(base, positions=base.positions @ rotation) for rotation in turns]
+
+
+@pytest.mark.parametrize(("alike", "anyhow", "expected"), [(20, 0, True), (20, 2, True), (15, 5, False)])
+def test_scans_lie_alike_though_a_few_do_not_whichever_comes_first(
+    alike: int, anyhow: int, expected: bool
+) -> None:
+    base = measured(22, 0.2)[0]
+    usual = [replace(base, positions=points) for points in heads(22, count=alike)]
+    odd = any_pose(30)[:anyhow]
+    assert survey([*usual, *odd]).lie_alike is survey([*odd, *usual]).lie_alike is expected
+    assert not survey(any_pose(12)).lie_alike
 
 
 @pytest.mark.parametrize("names", [SIDED, NUMBERED])
@@ -308,10 +321,23 @@ def test_a_limit_of_hours_means_fewer_epochs() -> None:
     assert choose_epochs(2250, seconds=1.0, hours=0.0) == 1
 
 
-def test_a_budget_that_cannot_do_it_is_said_beforehand() -> None:
-    assert shortage(25, 1.0, steps=5000) == ()
-    (sentence,) = shortage(24, 7.2, steps=5000)
-    assert sentence.startswith("--hours is too short: 24 of 100 epochs") and "give it 2.5 hours" in sentence
+@pytest.mark.parametrize("alike", [True, False])
+def test_both_networks_get_what_they_need_or_less_but_a_pose_comes_first(alike: bool) -> None:
+    """Steps of 0.1 and 0.5 s, 20 cases."""
+    made = replace(survey(measured(22, 0.2)), cases=20, lie_alike=alike)
+    whole = share_out(made, 0.1, 0.5, hours=None)
+    assert (whole.locate, whole.refine) == whole.needed == ((12 if alike else 48), 145)
+    assert whole.shortage() == () and share_out(made, 0.1, 0.5, hours=99) == whole
+    least = 12 if alike else 24
+    half = share_out(made, 0.1, 0.5, hours=0.5)
+    assert half.locate == least and half.locate * 5 + half.refine * 25 == pytest.approx(1800, abs=25)
+    assert half.shortage() == () and half.expectation(8, CPU).endswith("and a better model.")
+    tight = share_out(made, 0.1, 0.5, hours=0.03)
+    assert tight.locate * 5 == pytest.approx(54, abs=5), "half of the time, where it is not enough"
+    (sentence,) = tight.shortage()
+    hours = (least * 5 + 6 * 25) / 3600
+    assert sentence.startswith("--hours is too short:") and f"give it {hours:.2g} hours" in sentence
+    assert share_out(made, 0.1, 0.5, hours=1.05 * hours).shortage() == ()
 
 
 def test_little_time_gets_the_small_network() -> None:
@@ -398,7 +424,7 @@ def test_the_plan_of_locate_and_refine_is_a_whole_configuration(tmp_path: Path) 
     plan = planned(write_data(tmp_path / "data"), tmp_path / "config.yaml", engine="locate-refine")
     config = plan.config
     assert isinstance(config, LocateRefineConfig)
-    assert config.locate.augmentation.rotation == 180, "any pose, whatever the poses of the cases"
+    assert config.locate.augmentation.rotation == 60, "and 24 orders of the axes make any pose of it"
     assert config.refine.augmentation.mirror == config.locate.augmentation.mirror == 0.5
     assert 1 <= config.locate_epochs < config.training.epochs
     for key in ("locate.spacing", "refine.spacing", "refine.deviation", "training:"):

@@ -1,0 +1,85 @@
+"""A scan is turned until its pose is plain, and no further."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.shape import Similarity
+from LandmarkDetectionLib.data.volume import Volume
+from LandmarkDetectionLib.detection.align import Alignment
+from LandmarkDetectionLib.detection.pose_search import ANY_POSE, degrees_between, search_pose
+
+Array = NDArray[np.float64]
+
+
+def a_rotation(seed: int) -> Array:
+    rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
+    rotation[:, 0] *= np.linalg.det(rotation)
+    return rotation
+
+
+def a_scan(direction: Array | None = None, *, level: float = 0.0) -> Volume:
+    frame = Frame(size=(9, 7, 5), origin=(3, -2, 8), spacing=(2.0,) * 3, direction=direction)
+    return Volume(np.full(frame.shape, level, np.float32), frame)
+
+
+class Knows:
+    """A network that knows anatomy which stands by `rotation` in the world up to so many degrees."""
+
+    def __init__(self, rotation: Array, taught: float, *, levels: tuple[float, ...] = (0.0,)) -> None:
+        self.rotation, self.taught, self.levels = rotation, taught, levels
+        self.seen: list[float] = []
+
+    def __call__(self, scan: Volume) -> Alignment | None:
+        off = degrees_between(scan.frame.direction, self.rotation)
+        self.seen.append(off)
+        if off > self.taught or float(scan.voxels.min()) not in self.levels:
+            return None
+        return Alignment(Similarity(self.rotation, 1.0, np.zeros(3)), 1 - off / 150)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_any_pose_is_found_by_a_network_that_knows_63_degrees(pose: int, stored: int) -> None:
+    look = Knows(a_rotation(pose), 63)
+    found = search_pose(look, [lambda: a_scan(a_rotation(stored))], taught=60)
+    assert found is not None and found[0].support > 0.8, "looked at once more, upright"
+    assert min(look.seen) < 25 and len(look.seen) <= 24 + 24
+
+
+def test_a_scan_that_lies_as_those_of_training_is_looked_at_once() -> None:
+    look = Knows(np.eye(3), 60)
+    assert search_pose(look, [a_scan], taught=60) is not None
+    assert look.seen == [0.0]
+
+
+def test_a_network_that_knows_any_pose_looks_at_a_scan_as_it_lies() -> None:
+    look = Knows(a_rotation(1), 180)
+    assert search_pose(look, [a_scan], taught=ANY_POSE) is not None
+    assert search_pose(Knows(np.eye(3), 0), [lambda: a_scan(a_rotation(2))], taught=ANY_POSE) is None
+    assert len(look.seen) == 1
+
+
+def test_what_shows_nothing_has_been_looked_at_from_all_sides() -> None:
+    look = Knows(a_rotation(1), -1.0)
+    assert search_pose(look, [a_scan], taught=60) is None
+    assert len(look.seen) == 24 and len({round(off, 6) for off in look.seen}) == 24
+
+
+@pytest.mark.parametrize("levels", [(0.0,), (5.0,)])
+def test_the_intensity_scale_under_which_the_pose_is_plain_is_told(levels: tuple[float, ...]) -> None:
+    made = []
+
+    def scale(level: float) -> Volume:
+        made.append(level)
+        return a_scan(level=level)
+
+    look = Knows(a_rotation(4), 63, levels=levels)
+    found = search_pose(look, [lambda: scale(0.0), lambda: scale(5.0)], taught=60)
+    assert found is not None and found[1] == (0.0, 5.0).index(levels[0])
+    assert sorted(made) == sorted(set(made)), "each scale is made once"
