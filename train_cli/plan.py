@@ -38,7 +38,7 @@ def run(
         typer.Option(
             metavar="|".join(ENGINES),
             help="The method.",
-            show_default="locate-refine; dense with fewer than 4 landmarks",
+            show_default="locate-refine",
         ),
     ] = None,
     name: Annotated[

@@ -70,6 +70,7 @@ def fit_similarity(
     *,
     scale: bool = True,
     allow_reflection: bool = False,
+    steadied: float = 0.0,
 ) -> Similarity:
     """The similarity that brings `source` nearest to `target` in weighted least squares.
 
@@ -82,28 +83,39 @@ def fit_similarity(
         weights: (N,) not negative; all equal if None.
         scale: False fits a rigid motion.
         allow_reflection: True lets the map mirror where that fits better.
+        steadied: mm2 that speak for no rotation, added to the covariance of the points; so what points in one
+            line, or fewer than three, do not tell is not turned. 0 for points that tell all.
 
     Raises:
-        ValueError: if fewer than three points count, or all lie in one spot.
+        ValueError: if fewer points count than tell a rotation (three, or one where it is steadied), or all of
+            three or more lie in one spot.
     """
     points, goals = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
     share = np.ones(len(points)) if weights is None else np.asarray(weights, dtype=np.float64)
     counts = _known(points) & _known(goals) & (share > 0)
-    if counts.sum() < 3:
+    if counts.sum() < fewest_points(steadied):
         raise ValueError(f"a similarity needs three common points; there are {counts.sum()}")
     points, goals, share = points[counts], goals[counts], share[counts] / share[counts].sum()
     from_centre, to_centre = share @ points, share @ goals
     points, goals = points - from_centre, goals - to_centre
     spread = float(share @ (points**2).sum(axis=1))
     if spread <= 0:
-        raise ValueError("all points lie in one spot")
-    left, strengths, right = np.linalg.svd((goals * share[:, None]).T @ points)
+        if not steadied:
+            raise ValueError("all points lie in one spot")
+        return Similarity(np.eye(3), 1.0, to_centre - from_centre)
+    covariance = (goals * share[:, None]).T @ points
+    left, strengths, right = np.linalg.svd(covariance + steadied * np.eye(3))
     signs = np.ones(3)
     if not allow_reflection and np.linalg.det(left) * np.linalg.det(right) < 0:
         signs[2] = -1
     rotation: Array = (left * signs) @ right
-    factor = float(strengths @ signs) / spread if scale else 1.0
+    factor = (float(strengths @ signs) - steadied * float(np.trace(rotation))) / spread if scale else 1.0
     return Similarity(rotation, factor, to_centre - factor * rotation @ from_centre)
+
+
+def fewest_points(steadied: float) -> int:
+    """That tell a similarity, with so much that speaks for no rotation."""
+    return 1 if steadied else 3
 
 
 def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
@@ -121,9 +133,12 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
 
     Returns:
         (N, 3) mm, of the median size of the shapes, in the pose of the first shape; NaN for a point that no
-        shape has together with three points of the others, and for all where no shape counts.
+        shape has together with three points of the others, and for all where no shape counts. Where no shape
+        has three points, the mean of the shapes as they are turned.
     """
     cases = np.array(shapes, dtype=np.float64)
+    if _known(cases).sum(axis=1).max(initial=0) < 3:
+        return _mean_as_turned(cases)
     cases[[not _has_shape(case) for case in cases]] = np.nan
     known = _known(cases)
     if not known.any():
@@ -147,6 +162,21 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
     return fit_similarity(mean, cases[first], weights[first], scale=False).apply(mean)
 
 
+def _mean_as_turned(cases: Array) -> Array:
+    """The mean (N, 3) of shapes (M, N, 3) of one or two points, shifted onto each other."""
+    known = _known(cases)
+    counts = known.sum(axis=1)
+    mean: Array = np.full_like(cases[0], np.nan)
+    if not counts.any():
+        return mean
+    most = cases[counts == counts.max()]
+    middles = np.nanmean(most, axis=1, keepdims=True)
+    for row, points in enumerate(np.moveaxis(most - middles, 1, 0)):
+        if _known(points).any():
+            mean[row] = np.median(points[_known(points)], axis=0) + middles[0, 0]
+    return mean
+
+
 def robust_weights(distances: ArrayLike) -> Array:
     """Weights in (0, 1] that fall off beyond three times the median distance (Cauchy); 0 where it is NaN."""
     apart = np.asarray(distances, dtype=np.float64)
@@ -158,16 +188,18 @@ def robust_weights(distances: ArrayLike) -> Array:
     return weights
 
 
-def fit_robustly(source: ArrayLike, target: ArrayLike, *, iterations: int = 10) -> Similarity:
+def fit_robustly(
+    source: ArrayLike, target: ArrayLike, *, iterations: int = 10, steadied: float = 0.0
+) -> Similarity:
     """A similarity as in `fit_similarity` in which rows that fit badly count less.
 
     Raises:
         ValueError: as `fit_similarity`.
     """
-    fit = fit_similarity(source, target)
+    fit = fit_similarity(source, target, steadied=steadied)
     for _ in range(iterations):
         distances = np.linalg.norm(fit.apply(source) - np.asarray(target, dtype=np.float64), axis=1)
-        fit = fit_similarity(source, target, robust_weights(distances))
+        fit = fit_similarity(source, target, robust_weights(distances), steadied=steadied)
     return fit
 
 

@@ -2,7 +2,8 @@
 
 A network that sees a scan in an arbitrary pose confuses left with right, and some of its candidates are
 plainly wrong. The constellation as a whole does not lie: only a proper rotation, never a reflection, brings
-the mean shape onto the right candidates, so the mirrored choice does not fit.
+the mean shape onto the right candidates, so the mirrored choice does not fit. A single landmark, two, or a
+line do not tell how they are turned: they are shifted only, and turned as little as they have to be.
 
 The search is a RANSAC (Fischler and Bolles, "Random sample consensus", Comm. ACM 24, 1981) over triples of
 candidates, with a score that is smooth in the distances (Torr and Zisserman, "MLESAC", CVIU 78, 2000). It
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.shape import Similarity, fit_similarity
+from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.shape import Similarity, fewest_points, fit_similarity
 
 Array = NDArray[np.float64]
 
@@ -56,29 +58,38 @@ class Alignment:
 
 def align(
     candidates: Candidates,
-    shape: Array,
+    constellation: Constellation,
     tolerance: float,
     *,
     scales: tuple[float, float],
+    upright: Array | None = None,
+    turned: float = 180.0,
 ) -> Alignment | None:
     """The pose of the mean shape that most candidates agree with.
 
     Args:
         candidates: of K landmarks.
-        shape: (K, 3) the mean shape, mm; NaN where unknown.
+        constellation: the mean shape; where it does not tell how it is turned, it stands as it is.
         tolerance: how far a right candidate lies from the shape at the right pose, mm (standard deviation).
         scales: smallest and largest size of the anatomy, relative to the mean shape. Where a scan is cut,
             candidates for what is missing crowd at its border and would shrink the shape.
+        upright: 3 x 3, in what rotation the anatomy is likeliest; None for any.
+        turned: degrees that it is turned from there at most.
 
     Returns:
-        None where fewer than three landmarks have a candidate, or no triple fits the shape in any pose.
+        None where too few landmarks have a candidate, or no triple fits the shape in any pose.
     """
+    shape, steadied = constellation.shape, constellation.steadied
     known: NDArray[np.bool_] = np.asarray(np.isfinite(shape).all(axis=1))
     values = np.where(known[:, None] & np.isfinite(candidates.positions).all(axis=2), candidates.values, 0.0)
     usable = np.flatnonzero(values.max(axis=1, initial=0) > 0)
-    if len(usable) < 3:
+    if len(usable) < fewest_points(steadied):
         return None
-    rotations, sizes, shifts = _hypotheses(candidates.positions, values, shape, usable, tolerance, scales)
+    if constellation.tells_rotation:
+        poses = _hypotheses(candidates.positions, values, shape, usable, tolerance, scales)
+    else:
+        poses = _shifts(candidates.positions[usable], shape[usable])
+    rotations, sizes, shifts = _turned_by_no_more(poses, upright, turned)
     if not len(sizes):
         return None
     places, weights = shape[usable], values[usable]
@@ -87,7 +98,7 @@ def align(
     fitted = []
     for row in np.argsort(-scores, kind="stable")[:_FINALISTS]:
         start = Similarity(rotations[row], float(sizes[row]), shifts[row])
-        pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales)
+        pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales, steadied)
         fitted.append((_agreement(pose.apply(places), points, weights, tolerance).max(axis=1), pose))
     agreeing, pose = max(fitted, key=lambda fit: float(fit[0].sum()))
     return Alignment(pose, _support(agreeing, weights.max(axis=1)))
@@ -112,6 +123,23 @@ def _hypotheses(
     rotations, sizes, shifts, misfits = _fit_trios(source, target, scales)
     fitting = misfits <= 3 * tolerance
     return rotations[fitting], sizes[fitting], shifts[fitting]
+
+
+def _shifts(positions: Array, shape: Array) -> tuple[Array, Array, Array]:
+    """Poses, as above, that bring a shape as it stands onto each candidate of each of its landmarks."""
+    shifts = (positions - shape[:, None]).reshape(-1, 3)
+    shifts = shifts[np.isfinite(shifts).all(axis=1)]
+    return np.tile(np.eye(3), (len(shifts), 1, 1)), np.ones(len(shifts)), shifts
+
+
+def _turned_by_no_more(
+    poses: tuple[Array, Array, Array], upright: Array | None, degrees: float
+) -> tuple[Array, Array, Array]:
+    """Those of the poses whose rotation is no farther from upright."""
+    if upright is None or degrees >= 180:
+        return poses
+    near = np.einsum("hij,ij->h", poses[0], upright) >= 1 + 2 * np.cos(np.deg2rad(degrees))
+    return poses[0][near], poses[1][near], poses[2][near]
 
 
 def _random_trios(rng: np.random.Generator, share: Array, count: int) -> NDArray[np.int64]:
@@ -167,6 +195,7 @@ def _fit_to_what_agrees(
     weights: Array,
     tolerance: float,
     scales: tuple[float, float],
+    steadied: float,
 ) -> Similarity:
     """The pose fitted to its best candidates again and again, those that agree counting most."""
     rows = np.arange(len(places))
@@ -174,7 +203,7 @@ def _fit_to_what_agrees(
         agreement = _agreement(pose.apply(places), points, weights, tolerance)
         best = agreement.argmax(axis=1)
         try:
-            following = fit_similarity(places, points[rows, best], agreement[rows, best])
+            following = fit_similarity(places, points[rows, best], agreement[rows, best], steadied=steadied)
         except ValueError:
             break
         middle = np.average(places, axis=0, weights=agreement[rows, best])

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
-from LandmarkDetectionLib.data.shape import Similarity, common_points, fit_robustly, symmetry_plane
+from LandmarkDetectionLib.data.shape import Similarity, common_points, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment, align
@@ -38,6 +39,8 @@ _COARSEST_LOCATE, _COARSEST_FINE = 1.5, 4.0
 anatomy, or only a few voxels of this."""
 _AIR = 1, 4, 16
 """Times as many voxels as the scans of training that a scan may have around the same anatomy."""
+_BEYOND_TAUGHT = 15.0
+"""Degrees that anatomy may be turned beyond what the coarse network was taught."""
 _SCOUTS = 12
 """Landmarks that are looked at to settle the pose."""
 _FEWEST_SCOUTS = 4
@@ -105,23 +108,28 @@ class Chain:
 
     Attributes:
         settings: of the stages.
-        shape: (K, 3) the mean shape, mm; its axes are the canonical frame. NaN where never seen.
+        constellation: the mean shape; its axes are the canonical frame.
         mirror: how the anatomy is mirrored; None where it is not.
     """
 
     settings: LocateRefineSettings
-    shape: NDArray[np.float64]
+    constellation: Constellation
     mirror: Mirror | None
 
     @classmethod
-    def of(cls, settings: LocateRefineSettings, table: LandmarkTable, shape: NDArray[np.float64]) -> Chain:
+    def of(cls, settings: LocateRefineSettings, table: LandmarkTable, constellation: Constellation) -> Chain:
         """The chain for a landmark table, whose pairs tell how the anatomy is mirrored."""
-        order = table.mirrored_order
+        order, shape = table.mirrored_order, constellation.shape
         plane = symmetry_plane(shape, order) if settings.mirrored else None
         if plane is None:
-            return cls(settings, shape, None)
+            return cls(settings, constellation, None)
         alone = plane.one_sided(shape, order, MIDLINE * settings.refine.spacing)
-        return cls(settings, shape, Mirror(plane.normal, order, alone))
+        return cls(settings, constellation, Mirror(plane.normal, order, alone))
+
+    @property
+    def shape(self) -> NDArray[np.float64]:
+        """(K, 3) the mean shape, mm; NaN where never seen."""
+        return self.constellation.shape
 
     def in_one_look(self) -> Chain:
         """The same, but a scan is looked at as it lies only."""
@@ -144,18 +152,25 @@ class Chain:
             device: where the network runs.
             progress: told how far the first look is, and asked whether to go on.
         """
-        settings = self.settings
-        told = progress
+        settings, told = self.settings, progress
+        taught = settings.locate.taught if self.constellation.tells_rotation else ANY_POSE
 
         def look(scan: Volume) -> Alignment | None:
             nonlocal told
             candidates = find_candidates(network, scan, settings.locate, device=device, progress=told)
             told = part_of(progress, 1.0, 1.0)
             sizes = settings.smallest, settings.largest
-            found = align(candidates, self.shape, settings.tolerance, scales=sizes)
+            found = align(
+                candidates,
+                self.constellation,
+                settings.tolerance,
+                scales=sizes,
+                upright=scan.frame.direction,
+                turned=taught + _BEYOND_TAUGHT,
+            )
             return None if found is None or found.support < settings.support else found
 
-        return search_pose(look, scans, taught=settings.locate.taught)
+        return search_pose(look, scans, taught=taught)
 
     def find_pose_amid_air(
         self,
@@ -238,7 +253,7 @@ class Chain:
         """The pose that the scouts show; None where too few of them are there."""
         starts = pose.apply(self.shape)
         scouts = spread_out(self.shape, np.flatnonzero(scan.frame.contains(starts)), _SCOUTS)
-        if len(scouts) < _FEWEST_SCOUTS:
+        if len(scouts) < self._fewest:
             return None
         starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
         view = scan.look(starts, pose.rotation, self._window(doubt), doubt=doubt)
@@ -266,6 +281,12 @@ class Chain:
                 break
         return view, pose, doubt
 
+    @property
+    def _fewest(self) -> int:
+        """Landmarks that the pose is fitted to: one more than tell it, or all there are of fewer."""
+        known = int(np.isfinite(self.shape).all(axis=1).sum())
+        return min(_FEWEST_SCOUTS, known) if self.constellation.tells_rotation else 1
+
     def _window(self, doubt: float) -> RefineSettings:
         """As wide as what is in doubt; a firm pose needs no more than in training."""
         settings = self.settings.refine
@@ -278,9 +299,9 @@ class Chain:
         shape, settings = self.shape, self.settings
         present = (seen.presences > 0) & frame.contains(np.nan_to_num(seen.positions))
         there = np.where(present[:, None], seen.positions, np.nan)
-        if common_points(there, shape) < _FEWEST_SCOUTS:
+        if common_points(there, shape) < self._fewest:
             return None
-        fitted = fit_robustly(shape, there)
+        fitted = self.constellation.pose_in(there)
         size = float(np.clip(fitted.scale, settings.smallest / _BEYOND, settings.largest * _BEYOND))
         return fitted.with_scale(size, shape[np.isfinite(there).all(axis=1)].mean(axis=0))
 
@@ -308,7 +329,8 @@ class LocateRefineDetector:
         weights = load_weights(folder)
         self._locate = _loaded(locate, weights, "locate.", folder, device)
         self._refine = _loaded(fine, weights, "refine.", folder, device)
-        self._chain = Chain.of(settings, bundle.table, bundle.shape.mean)
+        constellation = Constellation.of(bundle.shape.mean, settings.tolerance)
+        self._chain = Chain.of(settings, bundle.table, constellation)
 
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         progress("prepare", 0.0)

@@ -32,6 +32,7 @@ class EngineParts:
     prepare: Callable[[Any, Track], Engine]
 
 
+DEFAULT_ENGINE = "locate-refine"
 ENGINES = {
     "locate-refine": EngineParts(LocateRefineConfig, plan_locate_refine, LocateRefineEngine),
     "dense": EngineParts(DenseConfig, plan_dense, DenseEngine),

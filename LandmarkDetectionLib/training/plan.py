@@ -6,19 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from LandmarkDetectionLib.data.cases import Case, discover_table, read_split
-from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.budget import SHORTAGE
-from LandmarkDetectionLib.training.engines import ENGINES
+from LandmarkDetectionLib.training.engines import DEFAULT_ENGINE, ENGINES
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
-from LandmarkDetectionLib.training.survey import Survey, measure_case, survey_of
-
-FEWEST_LANDMARKS = 4
-"""With fewer there is no constellation whose pose could be found: that is work for the dense engine."""
+from LandmarkDetectionLib.training.survey import measure_case, survey_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ def make_plan(
         train: CSV of the training cases.
         val: CSV of the validation cases, or None.
         output: where the configuration will be written; the cache and the table lie beside it.
-        engine: one of `ENGINES`; None takes locate-refine where there are enough landmarks for it.
+        engine: one of `ENGINES`; None takes locate-refine.
         name: of the model.
         device: where it will be trained.
         hours: train for at most about this long; None for as long as the data needs.
@@ -61,7 +56,7 @@ def make_plan(
         progress: wraps the list of cases, for a progress bar.
 
     Raises:
-        InputError: if a case cannot be read, there are no landmarks to learn, or too few for the engine.
+        InputError: if a case cannot be read, or there are no landmarks to learn.
     """
     cases = read_split(train, supervised=True)
     if val is not None:
@@ -74,25 +69,8 @@ def make_plan(
         landmarks=output.parent / f"{output.stem}-landmarks.csv",
         cache=output.parent / "cache",
     )
-    engine, why = choose_engine(engine, survey, train)
-    config, reasons = ENGINES[engine].plan(name, data, survey, device=device, hours=hours, seed=seed)
+    why = f"engine {DEFAULT_ENGINE}: the default." if engine is None else f"engine {engine}: as asked for."
+    config, reasons = ENGINES[engine or DEFAULT_ENGINE].plan(
+        name, data, survey, device=device, hours=hours, seed=seed
+    )
     return Plan(config, survey.table, (why, *survey.reasons, *reasons))
-
-
-def choose_engine(engine: str | None, survey: Survey, train: Path) -> tuple[str, str]:
-    """The engine that a person asks for, or the one that suits the data, and why.
-
-    Raises:
-        InputError: if there are too few landmarks for the engine asked for.
-    """
-    count = int(np.isfinite(survey.shape).all(axis=1).sum())
-    if engine == "locate-refine" and count < FEWEST_LANDMARKS:
-        raise InputError(
-            f"{train}: {count} landmarks are too few for the engine locate-refine, which needs "
-            f"{FEWEST_LANDMARKS}; use --engine dense."
-        )
-    if engine is not None:
-        return engine, f"engine {engine}: as asked for."
-    if count < FEWEST_LANDMARKS:
-        return "dense", f"engine dense: {count} landmarks, and locate-refine needs {FEWEST_LANDMARKS}."
-    return "locate-refine", "engine locate-refine: the default."

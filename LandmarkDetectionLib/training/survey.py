@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.shape import clear_symmetry, fit_robustly, mean_shape
+from LandmarkDetectionLib.data.shape import clear_symmetry, mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.training.sections import ImageSection
@@ -21,6 +22,8 @@ Array = NDArray[np.float64]
 
 ACROSS = 160
 """Voxels across the landmarks, at most: finer detail than this does not help."""
+LINE = 0.035
+"""Of its length: landmarks that lie no farther aside are in one line."""
 STANDARD_POSE_DEGREES = 30.0
 ANY_POSE = 180.0
 ALIKE_DEGREES, MOST_ALIKE = 45.0, 0.9
@@ -97,15 +100,17 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     table, mirrors, mirror_reason = _with_pairs(table, shape)
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
-    turns = _turns(shapes, shape)
-    rotation, rotation_reason = _choose_rotation(turns)
+    span = float(np.median([_span(measure.positions) for measure in measures]))
+    constellation = Constellation.of(shape, LINE * span)
+    turns = _turns(shapes, constellation)
+    rotation, rotation_reason = _choose_rotation(turns, constellation)
     return Survey(
         cases=len(measures),
         table=table,
         shape=shape,
-        span=float(np.median([_span(measure.positions) for measure in measures])),
+        span=span,
         extent=float(np.median([measure.extent.max() for measure in measures])),
-        deviation=_deviation(shapes, shape),
+        deviation=_deviation(shapes, constellation),
         image=image,
         rotation=rotation,
         lie_alike=_lie_alike(turns),
@@ -165,13 +170,10 @@ def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[Ima
     return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
 
 
-def _turns(shapes: Array, shape: Array) -> Array:
+def _turns(shapes: Array, constellation: Constellation) -> Array:
     """(N, 3, 3) rotations of the mean shape into the scans that show enough of it."""
-    turns = [
-        fit_robustly(shape, points).rotation
-        for points in shapes
-        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3
-    ]
+    shown = [points for points in shapes if constellation.is_shown_by(points)]
+    turns = [constellation.pose_in(points).rotation for points in shown]
     return np.array(turns).reshape(-1, 3, 3)
 
 
@@ -182,13 +184,14 @@ def _lie_alike(turns: Array) -> bool:
     return not len(turns) or bool(near.mean(axis=1).max() >= MOST_ALIKE)
 
 
-def _choose_rotation(turns: Array) -> tuple[float, str]:
+def _choose_rotation(turns: Array, constellation: Constellation) -> tuple[float, str]:
     """How far heads are turned from the first one, at least 15 degrees; any pose beyond 30."""
     angles = [np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) for turn in turns]
-    if not angles:
+    if not (angles and constellation.tells_rotation):
         return STANDARD_POSE_DEGREES, (
-            f"augmentation.rotation {STANDARD_POSE_DEGREES:g}: too few landmarks to see how the scans' poses "
-            "differ; set 180 if they lie anyhow."
+            f"augmentation.rotation {STANDARD_POSE_DEGREES:g}: landmarks in one line, or fewer than three, "
+            "do not tell how a scan is turned; all scans, also those to detect in, are taken to lie as their "
+            "headers say. Annotate one more to the side for any pose."
         )
     largest = float(max(angles))
     chosen = ANY_POSE if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
@@ -214,12 +217,10 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
     )
 
 
-def _deviation(shapes: Array, shape: Array) -> float:
+def _deviation(shapes: Array, constellation: Constellation) -> float:
     """Root mean square along one axis of what the best fit of the mean shape leaves; 0 if nothing fits."""
-    left = []
-    for points in shapes:
-        if (np.isfinite(points) & np.isfinite(shape)).all(axis=1).sum() >= 3:
-            left.append(fit_robustly(shape, points).apply(shape) - points)
+    shown = [points for points in shapes if constellation.is_shown_by(points)]
+    left = [constellation.pose_in(points).apply(constellation.shape) - points for points in shown]
     squares = np.square(left)
     return float(np.sqrt(np.nanmean(squares))) if np.isfinite(squares).any() else 0.0
 

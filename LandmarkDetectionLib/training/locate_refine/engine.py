@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib import __version__
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
-from LandmarkDetectionLib.data.shape import common_points, fit_robustly
+from LandmarkDetectionLib.data.shape import common_points
 from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.detection.locate import LocateSettings
 from LandmarkDetectionLib.detection.locate_refine import MIDLINE, Chain, LocateRefineSettings
@@ -25,7 +26,7 @@ from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.checkpoints import epochs_done, load_best
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
-from LandmarkDetectionLib.training.locate_refine.samples import FEWEST_LANDMARKS, LocateSamples, RefineSamples
+from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.locate_refine.validation import validate
 from LandmarkDetectionLib.training.outcomes import calibration_of, figures_of, tabulate
 from LandmarkDetectionLib.training.prepared_data import prepare
@@ -52,14 +53,15 @@ class LocateRefineEngine:
         self.table = self.fine.table
         shapes = np.stack([case.positions for case in self.fine.training])
         self.shape = learn_shape(shapes)
-        common = [common_points(shape, self.shape.mean) for shape in shapes]
-        if max(common) < FEWEST_LANDMARKS:
+        constellation = Constellation.of(self.shape.mean, config.detection.tolerance)
+        shown = [shape for shape in shapes if constellation.is_shown_by(shape)]
+        if not shown:
             raise InputError(
-                f"{config.data.train}: no scan shows {FEWEST_LANDMARKS} of the landmarks, which the engine "
-                "locate-refine needs; use --engine dense."
+                f"{config.data.train}: no scan shows enough of the landmarks to tell how they lie to each "
+                "other; annotate more of them in one scan."
             )
-        settings = detection_settings(config, shapes, self.shape.mean)
-        self.chain = Chain.of(settings, self.table, self.shape.mean)
+        settings = detection_settings(config, shown, constellation)
+        self.chain = Chain.of(settings, self.table, constellation)
 
     @property
     def data_digest(self) -> str:
@@ -73,7 +75,7 @@ class LocateRefineEngine:
             LocateSamples(
                 self.coarse.training,
                 self.table,
-                self.chain.shape,
+                self.chain.constellation,
                 config.locate,
                 seed,
                 planned=self._samples(config.locate_epochs, config.locate.batch),
@@ -85,7 +87,7 @@ class LocateRefineEngine:
         yield Stage(
             "refine",
             self._refine(config.refine_epochs(epochs_done(run / "locate"))),
-            RefineSamples(self.fine.training, self.table, self.chain.shape, config.refine, seed),
+            RefineSamples(self.fine.training, self.table, self.chain.constellation, config.refine, seed),
             config.training.batch,
             _CAP_VOXELS * config.refine.spacing,
         )
@@ -153,14 +155,16 @@ class LocateRefineEngine:
         return RefineTraining(network, self.config, epochs, self.fine.validation, self.chain)
 
 
-def detection_settings(config: LocateRefineConfig, shapes: Array, mean: Array) -> LocateRefineSettings:
+def detection_settings(
+    config: LocateRefineConfig, shapes: Sequence[Array], constellation: Constellation
+) -> LocateRefineSettings:
     """The engine's settings, with the sizes that the training cases have which show most of the anatomy."""
     window = max(_SMALLEST_WINDOW, config.locate.field)
-    common = [common_points(shape, mean) for shape in shapes]
+    common = [common_points(shape, constellation.shape) for shape in shapes]
     sizes = [
-        fit_robustly(mean, shape).scale
+        constellation.pose_in(shape).scale
         for shape, count in zip(shapes, common, strict=True)
-        if count >= max(FEWEST_LANDMARKS, max(common) / 2)
+        if count >= max(common) / 2
     ]
     return LocateRefineSettings(
         locate=LocateSettings(

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from LandmarkDetectionLib.data.shape import common_points, fit_robustly
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.losses import heat_loss
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
 from LandmarkDetectionLib.training.averaging import AveragedTraining
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
-from LandmarkDetectionLib.training.locate_refine.samples import FEWEST_LANDMARKS
 
 Array = NDArray[np.float64]
 
@@ -175,8 +173,8 @@ class RefineTraining(AveragedTraining[RefineNetwork]):
         network = self.best_network.eval()
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            if common_points(case.positions, self.chain.shape) >= FEWEST_LANDMARKS:
-                pose = fit_robustly(self.chain.shape, case.positions)
+            if self.chain.constellation.is_shown_by(case.positions):
+                pose = self.chain.constellation.pose_in(case.positions)
                 found[row] = self.chain.refine(network, case.whole_volume(), pose, self.device).positions
         return found
 

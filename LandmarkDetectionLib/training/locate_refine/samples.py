@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.sampling import grid_axis
-from LandmarkDetectionLib.data.shape import common_points, fit_robustly, symmetry_plane
+from LandmarkDetectionLib.data.shape import symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.locate_refine import MIDLINE
 from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
@@ -20,8 +21,6 @@ from LandmarkDetectionLib.training.locate_refine.config import LocateSection, Re
 
 Array = NDArray[np.float64]
 
-FEWEST_LANDMARKS = 3
-"""That a scan shows, or its pose is not known."""
 _AT_FIRST = 60.0
 """Degrees from upright that coarse fields are turned at most in the beginning."""
 _TURNING = 0.2, 0.6
@@ -47,7 +46,7 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self,
         cases: Sequence[PreparedCase],
         table: LandmarkTable,
-        shape: Array,
+        constellation: Constellation,
         settings: LocateSection,
         seed: int,
         *,
@@ -58,7 +57,7 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.planned, self.midline = planned, midline
         self.order = table.mirrored_order
         self.planes = [symmetry_plane(case.positions, self.order) for case in cases]
-        self.uprights = [_upright(case, shape) for case in cases]
+        self.uprights = [_upright(case, constellation) for case in cases]
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """A field and what is known of its landmarks.
@@ -118,16 +117,16 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self,
         cases: Sequence[PreparedCase],
         table: LandmarkTable,
-        shape: Array,
+        constellation: Constellation,
         settings: RefineSection,
         seed: int,
     ) -> None:
         self.settings, self.seed = settings, seed
-        self.cases = [case for case in cases if common_points(case.positions, shape) >= FEWEST_LANDMARKS]
+        self.cases = [case for case in cases if constellation.is_shown_by(case.positions)]
         self.order = table.mirrored_order
-        self.poses = [fit_robustly(shape, case.positions) for case in self.cases]
-        self.shape = shape
-        self.plane = symmetry_plane(shape, self.order)
+        self.poses = [constellation.pose_in(case.positions) for case in self.cases]
+        self.shape = constellation.shape
+        self.plane = symmetry_plane(self.shape, self.order)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """A field and what is known of its landmarks.
@@ -173,11 +172,11 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         )
 
 
-def _upright(case: PreparedCase, shape: Array) -> Array:
+def _upright(case: PreparedCase, constellation: Constellation) -> Array:
     """3 x 3, from the mean shape's axes to the scan's anatomy; the world's where nobody knows."""
-    if common_points(case.positions, shape) < FEWEST_LANDMARKS:
+    if not constellation.is_shown_by(case.positions):
         return np.eye(3)
-    return fit_robustly(shape, case.positions).rotation
+    return constellation.pose_in(case.positions).rotation
 
 
 def _present(positions: Array) -> NDArray[np.int64]:

@@ -184,8 +184,16 @@ def test_a_mirrored_and_a_tiny_case_do_not_bend_the_mean() -> None:
     assert largest_distance(mean_shape(shapes), clean) < 1.5
 
 
-def test_shapes_of_two_points_have_no_mean() -> None:
-    assert np.isnan(mean_shape(np.random.default_rng(0).normal(size=(3, 2, 3)))).all()
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_mean_of_one_or_two_points_stands_as_they_do(count: int) -> None:
+    rng = np.random.default_rng(0)
+    shape = np.array([[0.0, 0, 0], [10, 2, 1]])[:count]
+    cases = shape + rng.normal(0, 0.1, (9, count, 3)) + rng.uniform(-50, 50, (9, 1, 3))
+    mean = mean_shape(cases)
+    np.testing.assert_allclose(mean - mean.mean(axis=0), shape - shape.mean(axis=0), atol=0.2)
+    cases[3:, -1] = np.nan
+    assert np.isfinite(mean_shape(cases)[0]).all() or count == 1
+    assert np.isnan(mean_shape(np.full((3, count, 3), np.nan))).all()
 
 
 def test_a_shape_with_all_points_in_one_spot_does_not_count() -> None:

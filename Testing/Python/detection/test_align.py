@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.shape import Similarity
 from LandmarkDetectionLib.detection.align import Candidates, align
 
 Array = NDArray[np.float64]
 PAIRS = 15
 TOLERANCE = 0.4
-SCALES = 0.5, 2.0
+EXPECTED: dict[str, Any] = {"tolerance": TOLERANCE, "scales": (0.5, 2.0)}
 
 
 def a_head(rng: np.random.Generator) -> tuple[Array, list[int]]:
@@ -60,7 +63,11 @@ def test_the_pose_is_found_though_half_the_landmarks_are_taken_for_their_twins_a
     shape, twins = a_head(rng)
     pose = a_pose(rng)
     truth = pose.apply(shape)
-    found = align(found_at(truth, rng, twins, wrong=0.33, mirrored=0.45), shape, TOLERANCE, scales=SCALES)
+    found = align(
+        found_at(truth, rng, twins, wrong=0.33, mirrored=0.45),
+        Constellation(shape, 0.0),
+        **EXPECTED,
+    )
     assert found is not None
     assert angle_between(found.pose.rotation, pose.rotation) < 6
     assert np.linalg.norm(found.pose.apply(shape) - truth, axis=1).mean() < 2.5 * TOLERANCE
@@ -74,7 +81,9 @@ def test_exact_candidates_give_the_exact_pose() -> None:
     truth = pose.apply(shape)
     positions = np.stack([np.full_like(truth, np.nan), truth], axis=1)
     found = align(
-        Candidates(positions, np.tile([0.0, 1.0], (len(shape), 1))), shape, TOLERANCE, scales=SCALES
+        Candidates(positions, np.tile([0.0, 1.0], (len(shape), 1))),
+        Constellation(shape, 0.0),
+        **EXPECTED,
     )
     assert found is not None and found.support == pytest.approx(1)
     np.testing.assert_allclose(found.pose.apply(shape), truth, atol=1e-9)
@@ -88,7 +97,7 @@ def test_absent_landmarks_and_unknown_places_do_not_disturb() -> None:
     candidates.values[:10] = 0
     candidates.positions[:10] = np.nan
     shape[20:24] = np.nan
-    found = align(candidates, shape, TOLERANCE, scales=SCALES)
+    found = align(candidates, Constellation(shape, 0.0), **EXPECTED)
     assert found is not None
     assert angle_between(found.pose.rotation, pose.rotation) < 5
 
@@ -98,12 +107,11 @@ def test_what_is_no_such_anatomy_has_little_support() -> None:
     shape, twins = a_head(rng)
     head = align(
         found_at(a_pose(rng).apply(shape), rng, twins, wrong=0.1, mirrored=0.3),
-        shape,
-        TOLERANCE,
-        scales=SCALES,
+        Constellation(shape, 0.0),
+        **EXPECTED,
     )
     noise = Candidates(rng.uniform(-40, 40, (len(shape), 3, 3)), rng.uniform(0.1, 0.5, (len(shape), 3)))
-    nothing = align(noise, shape, TOLERANCE, scales=SCALES)
+    nothing = align(noise, Constellation(shape, 0.0), **EXPECTED)
     assert head is not None and head.support > 0.5
     assert nothing is None or nothing.support < 0.3
 
@@ -112,7 +120,7 @@ def test_two_candidates_are_no_pose() -> None:
     shape, _ = a_head(np.random.default_rng(4))
     values = np.zeros((len(shape), 1))
     values[:2] = 1
-    assert align(Candidates(shape[:, None].copy(), values), shape, TOLERANCE, scales=SCALES) is None
+    assert align(Candidates(shape[:, None].copy(), values), Constellation(shape, 0.0), **EXPECTED) is None
 
 
 def test_candidates_that_all_but_say_nowhere_support_no_pose() -> None:
@@ -120,10 +128,14 @@ def test_candidates_that_all_but_say_nowhere_support_no_pose() -> None:
     shape, _ = a_head(rng)
     truth = a_pose(rng).apply(shape)
     certain = align(
-        Candidates(truth[:, None], np.full((len(shape), 1), 0.9)), shape, TOLERANCE, scales=SCALES
+        Candidates(truth[:, None], np.full((len(shape), 1), 0.9)),
+        Constellation(shape, 0.0),
+        **EXPECTED,
     )
     hardly = align(
-        Candidates(truth[:, None], np.full((len(shape), 1), 1e-3)), shape, TOLERANCE, scales=SCALES
+        Candidates(truth[:, None], np.full((len(shape), 1), 1e-3)),
+        Constellation(shape, 0.0),
+        **EXPECTED,
     )
     assert certain is not None and certain.support > 0.99
     assert hardly is not None and hardly.support < 0.1

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
@@ -418,7 +419,7 @@ def test_the_mirror_image_is_not_asked_for_what_it_does_not_show(
     a_detector: LocateRefineDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chin is on the midline and is its own; a heart is on the left, and nothing says where its twin is."""
-    chain = Chain.of(a_detector._chain.settings, FACE_TABLE, FACE)
+    chain = Chain.of(a_detector._chain.settings, FACE_TABLE, Constellation(FACE, 0.0))
     views: list[View] = []
 
     def noted(*args: Any, **more: Any) -> View:
@@ -436,8 +437,8 @@ def test_the_mirror_image_is_not_asked_for_what_it_does_not_show(
 
 def test_a_model_that_saw_no_mirror_images_is_shown_none(a_detector: LocateRefineDetector) -> None:
     settings = a_detector._chain.settings
-    assert Chain.of(settings, FACE_TABLE, FACE).mirror is not None
-    assert Chain.of(replace(settings, mirrored=False), FACE_TABLE, FACE).mirror is None
+    assert Chain.of(settings, FACE_TABLE, Constellation(FACE, 0.0)).mirror is not None
+    assert Chain.of(replace(settings, mirrored=False), FACE_TABLE, Constellation(FACE, 0.0)).mirror is None
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.training.cache import PreparedCase
@@ -45,6 +46,7 @@ QUIET = AugmentationSection(
     motion=0,
     motion_shift=0,
 )
+MEAN = Constellation(SHAPE, 0.0)
 
 
 def a_case(folder: Path, seed: int, *, without: int | None = None) -> PreparedCase:
@@ -113,7 +115,9 @@ def coarse_fields(
     midline: float = 5.0,
     planned: int = 1,
 ) -> LocateSamples:
-    return LocateSamples(cases, TABLE, cases[0].positions, settings, seed, planned=planned, midline=midline)
+    return LocateSamples(
+        cases, TABLE, Constellation(cases[0].positions, 0.0), settings, seed, planned=planned, midline=midline
+    )
 
 
 def test_a_coarse_field_shows_each_landmark_where_it_says_under_its_own_name(tmp_path: Path) -> None:
@@ -198,7 +202,7 @@ STILL = QUIET.model_copy(update={"rotation": 0.0, "scale": 0.0, "shear": 0.0, "m
 
 def test_a_fine_field_shows_its_landmarks_where_it_says(tmp_path: Path, find_blob: FindBlob) -> None:
     cases = [a_case(tmp_path, seed, without=2 if seed else None) for seed in range(3)]
-    samples = RefineSamples(cases, TABLE, SHAPE, fine(GENTLE), seed=3)
+    samples = RefineSamples(cases, TABLE, MEAN, fine(GENTLE), seed=3)
     shown = set()
     for number in range(60):
         image, starts, places = (tensor.double().numpy() for tensor in samples[number])
@@ -219,7 +223,11 @@ def test_a_fine_field_shows_its_landmarks_where_it_says(tmp_path: Path, find_blo
 def test_a_mirrored_fine_field_has_left_and_right_exchanged(tmp_path: Path, mirror: float) -> None:
     """Where a mirrored field has the left eye, it shows what was the right one."""
     samples = RefineSamples(
-        [a_case(tmp_path, 1)], TABLE, SHAPE, fine(STILL.model_copy(update={"mirror": mirror})), seed=3
+        [a_case(tmp_path, 1)],
+        TABLE,
+        MEAN,
+        fine(STILL.model_copy(update={"mirror": mirror})),
+        seed=3,
     )
     shown = set()
     for number in range(40):
@@ -235,7 +243,7 @@ def test_a_mirrored_fine_field_has_left_and_right_exchanged(tmp_path: Path, mirr
 
 
 def test_landmarks_are_expected_around_where_they_are(tmp_path: Path) -> None:
-    samples = RefineSamples([a_case(tmp_path, 1)], TABLE, SHAPE, fine(GENTLE, deviation=0.8), seed=3)
+    samples = RefineSamples([a_case(tmp_path, 1)], TABLE, MEAN, fine(GENTLE, deviation=0.8), seed=3)
     drawn = [samples[number] for number in range(200)]
     apart = np.concatenate([(starts - places).numpy() for _, starts, places in drawn]) * 0.5
     apart = apart[np.isfinite(apart).all(axis=1)]
@@ -245,9 +253,13 @@ def test_landmarks_are_expected_around_where_they_are(tmp_path: Path) -> None:
 
 def test_what_nobody_knows_is_not_asked_and_what_is_absent_is(tmp_path: Path) -> None:
     case = a_case(tmp_path, 1, without=2)
-    unknown = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=64), seed=3)
+    unknown = RefineSamples([case], TABLE, MEAN, fine(STILL, field=64), seed=3)
     absent = RefineSamples(
-        [replace(case, known=np.ones(4, dtype=bool))], TABLE, SHAPE, fine(STILL, field=64), seed=3
+        [replace(case, known=np.ones(4, dtype=bool))],
+        TABLE,
+        MEAN,
+        fine(STILL, field=64),
+        seed=3,
     )
     asked = {"unknown": 0, "absent": 0}
     for number in range(30):
@@ -261,7 +273,7 @@ def test_what_nobody_knows_is_not_asked_and_what_is_absent_is(tmp_path: Path) ->
 def test_fine_fields_lie_as_the_mean_shape_does(tmp_path: Path) -> None:
     """With no variation at all, what is to the left of a landmark is to the left in every case."""
     cases = [a_case(tmp_path, seed) for seed in range(4)]
-    samples = RefineSamples(cases, TABLE, SHAPE, fine(STILL, field=48, spacing=1.0), seed=2)
+    samples = RefineSamples(cases, TABLE, MEAN, fine(STILL, field=48, spacing=1.0), seed=2)
     for number in range(8):
         _, _, places = samples[number]
         apart = places.numpy() - places.numpy()[0]
@@ -270,8 +282,8 @@ def test_fine_fields_lie_as_the_mean_shape_does(tmp_path: Path) -> None:
 
 def test_a_cut_ends_the_scan_and_takes_what_lies_behind(tmp_path: Path) -> None:
     case = a_case(tmp_path, 1)
-    whole = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=48, spacing=1.0), seed=2)
-    cut = RefineSamples([case], TABLE, SHAPE, fine(STILL, field=48, spacing=1.0, cut=1.0), seed=2)
+    whole = RefineSamples([case], TABLE, MEAN, fine(STILL, field=48, spacing=1.0), seed=2)
+    cut = RefineSamples([case], TABLE, MEAN, fine(STILL, field=48, spacing=1.0, cut=1.0), seed=2)
     taken, kept = list[bool](), list[bool]()
     for number in range(30):
         image, starts, places = whole[number]
@@ -294,7 +306,7 @@ def test_sample_n_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
     case = a_case(tmp_path, 1)
 
     def draw(seed: int, number: int) -> NDArray[np.float32]:
-        return np.asarray(RefineSamples([case], TABLE, SHAPE, fine(cut=0.5), seed=seed)[number][0])
+        return np.asarray(RefineSamples([case], TABLE, MEAN, fine(cut=0.5), seed=seed)[number][0])
 
     np.testing.assert_array_equal(draw(1, 4), draw(1, 4))
     assert not np.array_equal(draw(1, 4), draw(2, 4))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
@@ -43,6 +44,7 @@ VARIED = {
     "motion": 0,
     "motion_shift": 0,
 }
+MEAN = Constellation(SHAPE, 0.0)
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def a_chain() -> Chain:
         found=0.8,
         uncertain=0.5,
     )
-    return Chain.of(settings, TABLE, SHAPE)
+    return Chain.of(settings, TABLE, MEAN)
 
 
 def a_case(folder: Path, seed: int) -> PreparedCase:
@@ -116,7 +118,7 @@ def test_training_teaches_locate_where_landmarks_are(
     cases = [a_case(tmp_path, seed) for seed in range(4)]
     teach(
         module,
-        LocateSamples(cases, TABLE, SHAPE, blobs_config.locate, seed=0, planned=1, midline=1.0),
+        LocateSamples(cases, TABLE, MEAN, blobs_config.locate, seed=0, planned=1, midline=1.0),
         steps=60,
     )
     case = a_case(tmp_path, 9)
@@ -132,7 +134,7 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
         RefineNetwork(blobs_config.refine.network, len(TABLE), 2.0), blobs_config, 1, (), a_chain
     )
     cases = [a_case(tmp_path, seed) for seed in range(4)]
-    teach(module, RefineSamples(cases, TABLE, SHAPE, blobs_config.refine, seed=0), steps=90)
+    teach(module, RefineSamples(cases, TABLE, MEAN, blobs_config.refine, seed=0), steps=90)
     case = a_case(tmp_path, 9)
     scan = FineScan(module.network, case.whole_volume(), CPU)
     starts = np.add(case.positions, [[2, 0, -1], [0, -2, 1], [-1, 1, 2], [1, 2, 0]])
@@ -144,11 +146,9 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
 
 
 def test_sizes_are_those_of_the_cases_that_show_most(blobs_config: LocateRefineConfig) -> None:
-    two_left = np.where([[True], [True], [False], [False]], 3 * SHAPE, np.nan)
-    shapes = np.stack([SHAPE, 1.2 * SHAPE, two_left])
-    settings = detection_settings(blobs_config, shapes, SHAPE)
+    settings = detection_settings(blobs_config, [SHAPE, 1.2 * SHAPE], MEAN)
     assert (settings.smallest, settings.largest) == pytest.approx((1.0, 1.2))
     many = np.random.default_rng(0).uniform(-10, 10, (12, 3))
     few = np.where(np.arange(12)[:, None] < 4, 3 * many, np.nan)
-    settings = detection_settings(blobs_config, np.stack([many, few]), many)
+    settings = detection_settings(blobs_config, [many, few], Constellation(many, 0.0))
     assert (settings.smallest, settings.largest) == pytest.approx((1.0, 1.0))

@@ -438,14 +438,25 @@ def test_the_command_offers_the_engines_that_there_are() -> None:
     assert tuple(ENGINES) == OFFERED
 
 
-def test_the_engine_is_chosen_by_the_number_of_landmarks(tmp_path: Path) -> None:
-    many = planned(write_data(tmp_path / "many"), tmp_path / "config.yaml", engine=None)
-    assert many.config.engine == "locate-refine"
-    few = write_data(tmp_path / "few", names=SIDED[:3])
-    plan = planned(few, tmp_path / "config.yaml", engine=None)
-    assert plan.config.engine == "dense" and "3 landmarks" in plan.reasons[0]
-    with pytest.raises(InputError, match="3 landmarks are too few for the engine locate-refine"):
-        planned(few, tmp_path / "config.yaml", engine="locate-refine")
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_the_default_engine_takes_any_number_of_landmarks(tmp_path: Path, count: int) -> None:
+    plan = planned(write_data(tmp_path, names=SIDED[:count]), tmp_path / "config.yaml", engine=None)
+    assert isinstance(plan.config, LocateRefineConfig) and "the default" in plan.reasons[0]
+    told = [reason for reason in plan.reasons if "taken to lie as their headers say" in reason]
+    assert bool(told) is (count < 3)
+
+
+def test_landmarks_in_one_line_do_not_tell_how_scans_are_turned() -> None:
+    line = np.outer(np.linspace(-0.5, 0.5, 8), [1, 0.2, 0])
+    rng = np.random.default_rng(0)
+    base = measured(22, 0.2)[0]
+    measures = [
+        replace(base, positions=points + rng.normal(0, 0.1, (8, 3)))
+        for points in heads(22, degrees=8, shape=line)
+    ]
+    made = survey(measures)
+    assert made.lie_alike and any("in one line" in reason for reason in made.reasons)
+    assert made.deviation == pytest.approx(0.1, rel=0.4)
 
 
 @pytest.mark.parametrize(
