@@ -218,8 +218,53 @@ def masks(scan: Path, head_model: Path) -> Report:
     }
 
 
+# A GPU
+
+
+def gpu_detection(scan: Path, head_model: Path) -> Report:
+    """175 landmarks in a head that is in memory."""
+    from Testing.benchmarks import gpu
+
+    device = torch.device("cuda")
+    figures = gpu.detection(device, gpu.HEAD)
+    apart = gpu.parity(device, gpu.HEAD, None, None)
+    return {
+        "measured": f"{figures['seconds']:.2f} s, {figures['reserved_gb']:.1f} GB of its memory",
+        "rest": f"located after {figures['located']:.2f} s; in float32 {apart['float32_voxels']:.1e} voxels "
+        f"from the CPU; {torch.cuda.get_device_name()}",
+    }
+
+
+def gpu_training(scan: Path, head_model: Path) -> Report:
+    """Both stages with two loader workers."""
+    from Testing.benchmarks import gpu
+
+    figures = gpu.training(torch.device("cuda"), gpu.HEAD)
+    if isinstance(figures, str):
+        return {"measured": figures}
+    steps = (
+        f"{stage} {own['steps_a_second']:.1f} a second, GPU busy {own['busy']:.0%}"
+        for stage, own in figures.items()
+    )
+    alone = (f"{stage} {own['with_a_batch_at_hand']:.1f} a second" for stage, own in figures.items())
+    return {"measured": ", ".join(steps), "yardstick": f"with a batch at hand {', '.join(alone)}"}
+
+
 JOBS: dict[str, Callable[[Path, Path], Report]] = {
-    job.__name__: job for job in (machine, detect, beside, cold, head, many, training, samples, masks)
+    job.__name__: job
+    for job in (
+        machine,
+        detect,
+        beside,
+        cold,
+        head,
+        many,
+        training,
+        samples,
+        masks,
+        gpu_detection,
+        gpu_training,
+    )
 }
 
 
