@@ -45,7 +45,7 @@ class OnPretendGpu(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         raise RuntimeError(f"{call}: a tensor of the pretended GPU is used outside of PretendGpu.")
 
 

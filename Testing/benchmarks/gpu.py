@@ -115,8 +115,7 @@ def main(arguments: list[str]) -> None:
 def detection(device: torch.device, size: Size) -> Figures:
     """Seconds of a detection with image and model in memory, and the memory of the GPU.
 
-    'located' is the time until the coarse candidates are there, 'refined' from there to the end, with the
-    pose and the preparation of the fine scan.
+    'on_the_cpu' is the part of it that brings the scan onto its two grids.
     """
     volume, points = head(size)
     detector = detector_of(size, points, device)
@@ -124,28 +123,32 @@ def detection(device: torch.device, size: Size) -> Figures:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    runs, found = [], 0
-    for _ in range(size.repeats):
-        start, ends = time.perf_counter(), {}
-        seen = detector.detect(volume, progress=partial(_note_end, ends))
-        runs.append(
-            {
-                "seconds": time.perf_counter() - start,
-                "located": ends["locate"] - start,
-                "refined": ends["refine"] - ends["locate"],
-            }
-        )
-        found = sum(item.status == "found" for item in seen)
-    figures: Figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-    figures |= {"landmarks": len(points), "found": found}
+    found = sum(item.status == "found" for item in detector.detect(volume))
+    figures = {
+        "seconds": _median_seconds(lambda: detector.detect(volume), size.repeats),
+        "on_the_cpu": _median_seconds(lambda: _prepare(detector, volume), size.repeats),
+        "landmarks": len(points),
+        "found": found,
+    }
     if device.type == "cuda":
         figures["allocated_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         figures["reserved_gb"] = torch.cuda.max_memory_reserved(device) / 1e9
     return figures
 
 
-def _note_end(ends: dict[str, float], stage: str, fraction: float) -> None:
-    ends[stage] = time.perf_counter()
+def _prepare(detector: LocateRefineDetector, volume: Volume) -> None:
+    fine = detector.bundle.preparation
+    coarse = replace(fine, spacing=detector.bundle.detection["locate"]["spacing"])
+    coarse(volume), fine(volume)
+
+
+def _median_seconds(work: Callable[[], object], times: int) -> float:
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def head(size: Size) -> tuple[Volume, Array]:
@@ -184,17 +187,12 @@ def detector_of(size: Size, points: Array, device: torch.device) -> LocateRefine
     """With networks of the sizes of the model in the box, and random weights."""
     bundle = bundle_of(points)
     torch.manual_seed(0)
-    networks = {
-        "locate": LocateNetwork(UNetSettings(**bundle.network["locate"]), len(points)),
-        "refine": RefineNetwork(UNetSettings(**bundle.network["refine"]), len(points)),
-    }
+    coarse = LocateNetwork(UNetSettings(**bundle.network["locate"]), len(points))
+    fine = RefineNetwork(UNetSettings(**bundle.network["refine"]), len(points))
     with torch.no_grad():
-        networks["refine"].presence.weight[:, -1] += 5  # all are there
-    weights = {
-        f"{stage}.{name}": value
-        for stage, network in networks.items()
-        for name, value in network.state_dict().items()
-    }
+        fine.presence.weight[:, -1] += 5  # all are there
+    weights = {f"locate.{name}": value for name, value in coarse.state_dict().items()}
+    weights |= {f"refine.{name}": value for name, value in fine.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
         save_bundle(bundle, weights, Path(folder))
         detector = LocateRefineDetector(bundle, Path(folder), device)
@@ -327,10 +325,11 @@ def measured_stage(module: Any, samples: Any, batch: int, device: torch.device, 
     """Of one network, in the loader and the steps that the loop has."""
     from torch.utils.data import DataLoader
 
-    on_gpu = device.type == "cuda"
+    on_gpu, warm = device.type == "cuda", steps // 4 + 1
+    torch.backends.cudnn.benchmark = on_gpu
     loader: DataLoader[Any] = DataLoader(
         samples,
-        sampler=range((steps + 3) * batch),
+        sampler=range((1 + warm + steps) * batch),
         batch_size=batch,
         num_workers=2,
         persistent_workers=True,
@@ -341,7 +340,7 @@ def measured_stage(module: Any, samples: Any, batch: int, device: torch.device, 
     step = partial(one_step, module, module.configure_optimizers()["optimizer"], device)
     fed = iter(loader)
     at_hand = [part.to(device) for part in next(fed)]
-    for _ in range(2):
+    for _ in range(warm):  # what the workers have made in advance is used up
         step(next(fed))
     loaded = seconds_a_step(step, fed, steps, device)
     alone = seconds_a_step(step, cycle([at_hand]), steps, device)

@@ -230,8 +230,8 @@ def gpu_detection(scan: Path, head_model: Path) -> Report:
     apart = gpu.parity(device, gpu.HEAD, None, None)
     return {
         "measured": f"{figures['seconds']:.2f} s, {figures['reserved_gb']:.1f} GB of its memory",
-        "rest": f"located after {figures['located']:.2f} s; in float32 {apart['float32_voxels']:.1e} voxels "
-        f"from the CPU; {torch.cuda.get_device_name()}",
+        "rest": f"{figures['on_the_cpu']:.2f} s of it bring the scan onto its grids, on the CPU; in float32 "
+        f"{apart['float32_voxels']:.1e} voxels from a detection there; {torch.cuda.get_device_name()}",
     }
 
 
