@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -44,7 +45,8 @@ def sample_grid(
         warp: displacements (Z, Y, X, 3), mm, on the grid of the three axes' coordinates.
     """
     if warp is None:
-        low, high, grid = _straight(volume.frame, centre, matrix, size, spacing)
+        boxes = place_boxes(volume.frame, centre[None], matrix, size=size, spacing=spacing)
+        block, grid = boxes.blocks[0], _grids(torch.from_numpy(boxes.transforms), size)[0]
     else:
         index = _warped_index(
             volume.frame, centre, matrix, [grid_axis(count, spacing) for count in size], warp
@@ -53,9 +55,9 @@ def sample_grid(
         low, high = _block(volume.frame, along.min(axis=1), along.max(axis=1))
         extent = (high - low).astype(np.float32)
         grid = torch.from_numpy((2 * (index - low.astype(np.float32)) + 1) / extent - 1)
-    (x0, y0, z0), (x1, y1, z1) = low, high
-    block = np.asarray(volume.voxels[z0:z1, y0:y1, x0:x1], dtype=np.float32) - np.float32(fill)
-    sampled: NDArray[np.float32] = _read(torch.from_numpy(block), grid).numpy() + np.float32(fill)
+        block = _slices(low, high)
+    part = np.asarray(volume.voxels[block], dtype=np.float32) - np.float32(fill)
+    sampled: NDArray[np.float32] = _read(torch.from_numpy(part), grid).numpy() + np.float32(fill)
     return sampled
 
 
@@ -76,30 +78,54 @@ def turned(volume: Volume, rotation: Array) -> Volume:
     return Volume(voxels, grid)
 
 
-def sample_box(
-    voxels: torch.Tensor,
-    frame: Frame,
-    centre: Array,
-    matrix: Array,
-    *,
-    size: tuple[int, int, int],
-    spacing: float,
-    fill: float,
-) -> torch.Tensor:
-    """The same without a warp, on the device that holds the scan.
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """N boxes of a grid without a warp, and the block of the scan that each touches.
+
+    Attributes:
+        size: voxels of a box along x, y, z.
+        blocks: of the scan's array.
+        transforms: (N, 3, 4) from a box to its block, both from -1 at the first edge to 1 at the last.
+    """
+
+    size: tuple[int, int, int]
+    blocks: list[tuple[slice, slice, slice]]
+    transforms: NDArray[np.float32]
+
+
+def place_boxes(
+    frame: Frame, centres: Array, matrix: Array, *, size: tuple[int, int, int], spacing: float
+) -> Boxes:
+    """Boxes around centres (N, 3), world LPS mm, in a scan.
+
+    Args:
+        frame: of the scan.
+        centres: of the boxes.
+        matrix: 3 x 3; orthogonal for a grid that is only turned.
+        size: voxels of a box along x, y, z.
+        spacing: of the grid, mm.
+    """
+    steps = np.linalg.inv(frame.matrix) @ matrix * spacing
+    middles = frame.world_to_index(centres)
+    reach = np.abs(steps) @ ((np.array(size) - 1) / 2)
+    low, high = _block(frame, middles - reach, middles + reach)
+    extent = high - low
+    turns = steps * np.array(size) / extent[:, :, None]
+    shifts = (2 * (middles - low) + 1) / extent - 1
+    blocks = [_slices(first, end) for first, end in zip(low, high, strict=True)]
+    return Boxes(size, blocks, np.concatenate([turns, shifts[:, :, None]], axis=2).astype(np.float32))
+
+
+def sample_boxes(voxels: torch.Tensor, boxes: Boxes, transforms: torch.Tensor) -> torch.Tensor:
+    """A scan's values in boxes, (N, Z, Y, X), by trilinear interpolation; 0 beyond the scan.
 
     Args:
         voxels: [z, y, x] float32 of the scan.
-        frame: of the scan.
-        centre: of the grid, world LPS mm.
-        matrix: 3 x 3; orthogonal for a grid that is only turned.
-        size: voxels of the grid along x, y, z.
-        spacing: of the grid, mm.
-        fill: the value outside the scan.
+        boxes: of this scan.
+        transforms: theirs, on the device of the voxels.
     """
-    low, high, grid = _straight(frame, centre, matrix, size, spacing, voxels.device)
-    (x0, y0, z0), (x1, y1, z1) = low.tolist(), high.tolist()
-    return _read(voxels[z0:z1, y0:y1, x0:x1] - fill, grid) + fill
+    grids = _grids(transforms, boxes.size)
+    return torch.stack([_read(voxels[block], grid) for block, grid in zip(boxes.blocks, grids, strict=True)])
 
 
 def _block(frame: Frame, first: Array, last: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -108,36 +134,24 @@ def _block(frame: Frame, first: Array, last: Array) -> tuple[NDArray[np.int64], 
     return low, np.clip(np.ceil(last).astype(int) + 2, low + 1, frame.size)
 
 
+def _slices(low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[slice, slice, slice]:
+    """Of an array [z, y, x], from the first voxel x, y, z to before the last."""
+    x, y, z = (slice(first, end) for first, end in zip(low.tolist(), high.tolist(), strict=True))
+    return z, y, x
+
+
+def _grids(transforms: torch.Tensor, size: tuple[int, int, int]) -> torch.Tensor:
+    """Where the voxels of boxes lie in their blocks, (N, Z, Y, X, 3)."""
+    shape = [len(transforms), 1, *reversed(size)]
+    return torch.nn.functional.affine_grid(transforms, shape, align_corners=False)
+
+
 def _read(block: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """A block's values at the places of a grid, 0 beyond it."""
     read = torch.nn.functional.grid_sample(
         block[None, None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False
     )
     return read[0, 0]
-
-
-def _straight(
-    frame: Frame,
-    centre: Array,
-    matrix: Array,
-    size: tuple[int, int, int],
-    spacing: float,
-    device: torch.device | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], torch.Tensor]:
-    """The block of a scan that a grid without a warp touches, and where the grid's voxels lie in it.
-
-    The latter (Z, Y, X, 3), made on the device, run from -1 at the block's first edge to 1 at its last.
-    """
-    steps = np.linalg.inv(frame.matrix) @ matrix * spacing
-    middle = frame.world_to_index(centre)
-    reach = np.abs(steps) @ ((np.array(size) - 1) / 2)
-    low, high = _block(frame, middle - reach, middle + reach)
-    extent = high - low
-    turn = steps * np.array(size) / extent[:, None]
-    shift = (2 * (middle - low) + 1) / extent - 1
-    theta = torch.from_numpy(np.column_stack([turn, shift])).float().to(device)
-    grid = torch.nn.functional.affine_grid(theta[None], [1, 1, *reversed(size)], align_corners=False)
-    return low, high, grid[0]
 
 
 def _warped_index(

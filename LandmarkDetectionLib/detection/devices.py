@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
 
@@ -53,6 +54,12 @@ def resolve_device(name: str) -> torch.device:
         if device.index is not None and device.index >= count:
             raise InputError(f"{name}: this machine has {count} GPU; the last is cuda:{count - 1}.")
     return device
+
+
+def upload(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """An array on the device; what a GPU has still to do is not waited for."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Candidates
-from LandmarkDetectionLib.detection.devices import has_bf16
+from LandmarkDetectionLib.detection.devices import has_bf16, upload
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.model.queries import LocateNetwork
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 _APART = 2
 """Cells of the heat map within which there is one candidate only, and over which its position is averaged."""
-_TOGETHER = 16
+_TOGETHER, _TOGETHER_ON_A_GPU = 16, 64
 """Landmarks whose heat maps are held at a time."""
 
 
@@ -57,29 +57,32 @@ def find_candidates(
 
     A landmark's heat map is a probability over all places of the scan and one more, 'nowhere', whose
     logarithm is 0: a candidate's value is the probability of being about there, and small where the landmark
-    is absent. Only candidates are kept, and the heat maps of a few landmarks in one window at a time.
+    is absent. Only candidates are kept, and the heat maps of a few landmarks in one window at a time. The
+    scan goes to the device once, and the candidates of all windows come back together.
 
     Args:
         network: in evaluation mode, on `device`.
         volume: the scan at the coarse spacing, normalised.
         settings: of this stage.
         device: where the network runs.
-        progress: told after every window.
+        progress: told after every window; of a GPU, when it is given to it.
     """
     stride, reduction = network.settings.stride, network.settings.reduction
     windows = list(_windows(volume.voxels.shape, settings.window, stride))
+    voxels = upload(np.asarray(volume.voxels, dtype=np.float32), device)
     fill = float(volume.voxels.min())
-    pieces, totals = [], []
+    seen = []
     for done, (corner, own) in enumerate(windows, start=1):
-        image = _cut(volume.voxels, corner, settings.window, stride, fill)
+        image = _cut(voxels, corner, settings.window, stride, fill)
         cells = tuple(slice(part.start // reduction, part.stop // reduction) for part in own)
-        total, places, masses = _look(network, image, cells, settings.candidates, device)
-        totals.append(total)
-        pieces.append((places * reduction + np.array(corner[::-1]), masses))
+        seen.append(_look(network, image, cells, settings.candidates))
         progress("locate", done / len(windows))
-    total = np.logaddexp(np.logaddexp.reduce(totals), 0.0)
-    indices = np.concatenate([places for places, _ in pieces], axis=1)
-    values = np.exp(np.concatenate([masses for _, masses in pieces], axis=1) - total[:, None])
+    told = torch.stack(seen).cpu().numpy()  # (windows, K, C, 5)
+    corners = np.array([corner[::-1] for corner, _ in windows])
+    total = np.logaddexp(np.logaddexp.reduce(told[:, :, 0, 4]), 0.0)
+    places = told[..., :3] * reduction + corners[:, None, None]
+    indices = np.moveaxis(places, 0, 1).reshape(len(total), -1, 3)
+    values = np.exp(np.moveaxis(told[..., 3], 0, 1).reshape(len(total), -1) - total[:, None])
     kept = _strongest_apart(indices, values, settings.candidates, _APART * reduction)
     rows = np.arange(len(kept))[:, None]
     return Candidates(volume.frame.index_to_world(indices[rows, kept]), values[rows, kept])
@@ -110,30 +113,31 @@ def _windows_along(length: int, window: int, stride: int) -> list[tuple[int, sli
     ]
 
 
-def _cut(
-    voxels: NDArray[np.float32], corner: tuple[int, ...], window: int, stride: int, fill: float
-) -> Tensor:
+def _cut(voxels: Tensor, corner: tuple[int, ...], window: int, stride: int, fill: float) -> Tensor:
     """A window (1, 1, Z, Y, X), padded at its far ends to multiples of the stride."""
     part = voxels[tuple(slice(start, start + window) for start in corner)]
-    padding = [(0, -length % stride) for length in part.shape]
-    padded = np.pad(np.asarray(part, dtype=np.float32), padding, constant_values=fill)
-    return torch.from_numpy(padded)[None, None]
+    padding = [end for length in reversed(part.shape) for end in (0, -length % stride)]
+    return torch.nn.functional.pad(part, padding, value=fill)[None, None]
 
 
-def _look(
-    network: LocateNetwork, image: Tensor, own: tuple[slice, ...], count: int, device: torch.device
-) -> tuple[Array, Array, Array]:
-    """Logarithms of the heat (K,) in a window's own cells, its strongest peaks (K, C, 3), and theirs."""
+def _look(network: LocateNetwork, image: Tensor, own: tuple[slice, ...], count: int) -> Tensor:
+    """What a window's own cells show of each landmark, (K, C, 5).
+
+    Of its strongest peaks x, y, z and the logarithm of their heat; with each that of all own cells.
+    """
+    device = image.device
+    together = _TOGETHER if device.type == "cpu" else _TOGETHER_ON_A_GPU
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-        features = network.features(image.to(device).contiguous(memory_format=torch.channels_last_3d))
+        features = network.features(image.contiguous(memory_format=torch.channels_last_3d))
         parts = []
-        for first in range(0, len(network.codes), _TOGETHER):
-            rows = torch.arange(first, min(first + _TOGETHER, len(network.codes)), device=device)
+        for first in range(0, len(network.codes), together):
+            rows = torch.arange(first, min(first + together, len(network.codes)), device=device)
             heat = network.heat(features, rows)[0]
             total = torch.logsumexp(heat[:, *own].flatten(1), dim=1).double()
-            parts.append((total, *_peaks(heat, own, count)))
-        totals, places, masses = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
-    return totals, places, masses
+            places, masses = _peaks(heat, own, count)
+            logs = torch.stack([masses, total[:, None].expand_as(masses)], dim=2)
+            parts.append(torch.cat([places, logs], dim=2))
+    return torch.cat(parts)
 
 
 def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Tensor, Tensor]:
@@ -187,13 +191,13 @@ def _strongest_apart(indices: Array, values: Array, count: int, apart: float) ->
 
     Where there are fewer, the weakest stands more than once.
     """
+    rows, left = np.arange(len(values)), values.copy()
     kept = np.empty((len(values), count), dtype=np.int64)
-    for row, (places, weights) in enumerate(zip(indices, values, strict=True)):
-        chosen: list[int] = []
-        for candidate in np.argsort(-weights, kind="stable"):
-            if all(np.linalg.norm(places[candidate] - places[other]) > apart for other in chosen):
-                chosen.append(int(candidate))
-            if len(chosen) == count:
-                break
-        kept[row] = [*chosen, *[chosen[-1]] * (count - len(chosen))]
+    for number in range(count):
+        best = left.argmax(axis=1)
+        if number:
+            best = np.where(np.isneginf(left[rows, best]), kept[:, number - 1], best)
+        kept[:, number] = best
+        distances = np.linalg.norm(indices - indices[rows, best][:, None], axis=2)
+        left[distances <= apart] = -np.inf
     return kept

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.sampling import grid_axis, sample_box
+from LandmarkDetectionLib.data.sampling import place_boxes, sample_boxes
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.detection.devices import has_bf16
+from LandmarkDetectionLib.detection.devices import has_bf16, upload
 from LandmarkDetectionLib.detection.parallel import each
 from LandmarkDetectionLib.detection.progress import Progress, no_progress
 from LandmarkDetectionLib.model.queries import RefineNetwork, cut_windows
@@ -29,7 +29,7 @@ _LARGEST = 20_000
 """Voxels of one field, about, where a bundle allows more: small ones fit the processor's cache."""
 _TIMES_ON_A_GPU = 32
 """As many voxels as a core of a CPU does a GPU see at a time."""
-_TOGETHER = 32
+_TOGETHER, _TOGETHER_ON_A_GPU = 32, 128
 """Windows that are held at a time."""
 
 
@@ -82,6 +82,8 @@ class View:
         middles: (N, 3) of the windows in which they are sought, mm in the view's frame.
         evidence: (N, Z, Y, X) logarithms of heat from the image alone, up to a constant.
         presences: (N,) logits: whether each is there at all, around where it was expected then.
+
+    Evidence and presences are on the device.
     """
 
     axes: Array
@@ -90,7 +92,7 @@ class View:
     codes: NDArray[np.int64]
     middles: Array
     evidence: Tensor
-    presences: Array
+    presences: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,9 @@ class Field:
 class FineScan:
     """A prepared scan as the fine network sees it.
 
+    The scan goes to the device once. From there on only where to look goes there, and what is read comes
+    back: one copy a reading, and nothing before it that a GPU would wait for.
+
     Attributes:
         network: in evaluation mode, on `device`.
         volume: the scan, prepared as for training.
@@ -163,8 +168,9 @@ class FineScan:
 
     @cached_property
     def voxels(self) -> Tensor:
-        """[z, y, x] float32, on the device."""
-        return torch.from_numpy(np.asarray(self.volume.voxels, dtype=np.float32)).to(self.device)
+        """[z, y, x] float32 above the lowest, on the device."""
+        above = np.asarray(self.volume.voxels, dtype=np.float32) - np.float32(self.lowest)
+        return upload(above, self.device)
 
     @cached_property
     def lowest(self) -> float:
@@ -201,19 +207,10 @@ class FineScan:
         voxels, lowest = self.voxels, self.lowest
 
         def see(fields: list[Field]) -> tuple[Array, Tensor, Tensor]:
-            images = [
-                sample_box(
-                    voxels,
-                    self.frame,
-                    axes @ field.middle,
-                    axes,
-                    size=field.size,
-                    spacing=settings.spacing,
-                    fill=lowest,
-                )
-                for field in fields
-            ]
-            return self._see(torch.stack(images)[:, None], fields, expected, codes, settings, doubt)
+            size, middles = fields[0].size, np.array([field.middle for field in fields])
+            boxes = place_boxes(self.frame, middles @ axes.T, axes, size=size, spacing=settings.spacing)
+            images = sample_boxes(voxels, boxes, upload(boxes.transforms, self.device)) + lowest
+            return self._see(images[:, None], fields, expected, codes, settings, doubt)
 
         seen = []
         for part in each(see, groups, self.device):
@@ -229,7 +226,7 @@ class FineScan:
             codes=codes[rows],
             middles=np.concatenate(middles),
             evidence=torch.cat(evidence),
-            presences=torch.cat(presences).double().cpu().numpy(),
+            presences=torch.cat(presences),
         )
 
     def read(self, view: View, starts: Array, *, doubt: float = 0.0) -> Refined:
@@ -243,17 +240,18 @@ class FineScan:
         offsets = (starts[view.rows] @ view.axes - view.middles) / view.cell
         read = []
         with torch.inference_mode():
-            moved = torch.from_numpy(offsets).float().to(self.device)
-            codes = torch.from_numpy(view.codes).to(self.device)
-            for some in _chunks(len(view.rows)):
+            asked = upload(np.column_stack([view.codes, offsets]), self.device)
+            codes, moved = asked[:, 0].long(), asked[:, 1:].float()
+            for some in _chunks(len(view.rows), self.device):
                 expectation = self.network.expectation(
                     view.evidence.shape[1:], codes[some], moved[some], doubt / view.cell
                 )
-                read.append(read_heat(view.evidence[some] + expectation, view.cell))
-            places, own = (torch.cat(values).cpu().numpy() for values in zip(*read, strict=True))
+                places, own = read_heat(view.evidence[some] + expectation, view.cell)
+                read.append(torch.column_stack([places, own, view.presences[some]]))
+            told = torch.cat(read).cpu().numpy()
         positions, spreads, presences = np.full_like(starts, np.nan), *np.full((2, len(starts)), np.nan)
-        presences[view.rows], spreads[view.rows] = view.presences, own
-        positions[view.rows] = (view.middles + places) @ view.axes.T
+        positions[view.rows] = (view.middles + told[:, :3]) @ view.axes.T
+        spreads[view.rows], presences[view.rows] = told[:, 3], told[:, 4]
         return Refined(positions, spreads, presences)
 
     def _see(
@@ -276,21 +274,24 @@ class FineScan:
         middle, half = (np.array(fields[0].size) - 1) / 2, (window - 1) / 2
         cells = (expected[rows] - middles) / cell + middle
         corners = np.rint(cells - half).astype(np.int64)
-        offsets = torch.from_numpy(cells - half - corners).float().to(device)
-        asked = torch.from_numpy(codes[rows]).to(device)
+        asked = upload(np.column_stack([codes[rows], own, corners, cells - half - corners]), device)
+        landmarks, within, firsts, offsets = (
+            asked[:, 0].long(),
+            asked[:, 1].long(),
+            asked[:, 2:5].long(),
+            asked[:, 5:].float(),
+        )
         evidence, presences = [], []
         with torch.inference_mode():
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
                 features = network.features(images.contiguous(memory_format=torch.channels_last_3d))
-            for some in _chunks(len(rows)):
-                windows = cut_windows(
-                    features, torch.from_numpy(own[some]), torch.from_numpy(corners[some]), window
-                )
-                evidence.append(network.evidence(windows, asked[some]))
+            for some in _chunks(len(rows), device):
+                windows = cut_windows(features, within[some], firsts[some], window)
+                evidence.append(network.evidence(windows, landmarks[some]))
                 heat = evidence[-1] + network.expectation(
-                    windows.shape[2:], asked[some], offsets[some], doubt / cell
+                    windows.shape[2:], landmarks[some], offsets[some], doubt / cell
                 )
-                presences.append(network.presence_logits(windows, heat, asked[some]))
+                presences.append(network.presence_logits(windows, heat, landmarks[some]))
         return (
             (corners + half - middle) * cell + middles,
             torch.cat(evidence),
@@ -337,8 +338,9 @@ def _cover(places: Array, rows: NDArray[np.int64], settings: RefineSettings, str
         yield from _cover(places, half, settings, stride)
 
 
-def _chunks(count: int) -> list[NDArray[np.int64]]:
-    return np.split(np.arange(count), range(_TOGETHER, count, _TOGETHER))
+def _chunks(count: int, device: torch.device) -> list[slice]:
+    together = _TOGETHER if device.type == "cpu" else _TOGETHER_ON_A_GPU
+    return [slice(first, first + together) for first in range(0, count, together)]
 
 
 def read_heat(heat: Tensor, spacing: float) -> tuple[Tensor, Tensor]:
@@ -356,7 +358,10 @@ def read_heat(heat: Tensor, spacing: float) -> tuple[Tensor, Tensor]:
         Places (B, 3), mm from the middle along x, y, z; spreads (B,), mm: the standard deviation of the heat
         there, along one axis.
     """
-    axes = [torch.from_numpy(grid_axis(count, spacing)).to(heat.device) for count in reversed(heat.shape[1:])]
+    axes = [
+        (torch.arange(count, dtype=torch.float64, device=heat.device) - (count - 1) / 2) * spacing
+        for count in reversed(heat.shape[1:])
+    ]
     shares = torch.softmax(heat.flatten(1), dim=1).double().view(heat.shape)
     kernel = _KERNEL * spacing
     height, width = heat.shape[2:]

@@ -71,7 +71,8 @@ def heat_loss(heat: Tensor, places: Tensor, *, width: float, absent: Tensor | No
         total = torch.logsumexp(heat.flatten(2), dim=2)
         if absent is not None:
             total = softplus(total)
-        inside = ((places > -0.5) & (places < places.new_tensor(size) - 0.5)).all(dim=2)
+        x, y, z = ((places[..., axis] > -0.5) & (places[..., axis] < size[axis] - 0.5) for axis in range(3))
+        inside = x & y & z  # a GPU would have to wait for a tensor of the sizes
         centres = torch.where(inside[..., None], places.float(), 0.0)
         along = [_gaussian(centres[..., axis], size[axis], width) for axis in range(3)]
         share = heat - total[..., None, None, None]

@@ -121,9 +121,14 @@ def cut_windows(features: Tensor, fields: Tensor, corners: Tensor, size: int) ->
         fields: (N,) which of the B fields each window is cut from.
         corners: (N, 3) the first cell x, y, z of each window, which lies within its field.
         size: cells along each edge.
+
+    Where all are on one GPU, it is not waited for.
     """
-    parts = features.unbind()  # a slice's gradient is as large as what it is cut from
-    places = zip(fields.tolist(), corners.tolist(), strict=True)
-    return torch.stack(
-        [parts[field][:, z : z + size, y : y + size, x : x + size] for field, (x, y, z) in places]
-    )
+    channels, depth, height, width = features.shape[1:]
+    fields, corners = fields.to(features.device), corners.to(features.device)
+    x, y, z = (corners[:, axis, None] + torch.arange(size, device=features.device) for axis in range(3))
+    planes = (fields[:, None] * depth + z)[:, :, None, None] * height
+    cells = (planes + y[:, None, :, None]) * width + x[:, None, None, :]
+    flat = features.permute(0, 2, 3, 4, 1).reshape(-1, channels)  # no copy of what is channels-last
+    windows = flat.index_select(0, cells.flatten()).view(*cells.shape, channels).permute(0, 4, 1, 2, 3)
+    return windows.contiguous() if len(windows) == 1 else windows  # or PyTorch rounds a lone one otherwise

@@ -99,7 +99,7 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
     def _blend(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        """Exponential average that follows quickly at first."""
-        count = float(updates)
-        decay = min(self.settings.ema, (1 + count) / (10 + count))
-        return torch.lerp(average, current, 1 - decay)
+        """Exponential average that follows quickly at first; a GPU's count of updates stays there."""
+        count = torch.as_tensor(updates)
+        decay = torch.clamp((1 + count) / (10 + count), max=self.settings.ema)
+        return torch.lerp(average, current, (1 - decay).to(average.dtype))

@@ -32,6 +32,11 @@ TARGETS = {
     "training": ("training steps", "1.3x its convolutions alone"),
     "samples": ("training samples, a core", "20x the reference's loader"),
     "masks": ("masks, 512 x 512 x 400, 175 landmarks", "3 s a case and core"),
+    "gpu_detection": (
+        "on a GPU: head of 512 x 512 x 400 in memory, 175 landmarks",
+        "1.0 s; 3 GB of its memory",
+    ),
+    "gpu_training": ("on a GPU: training with 2 loader workers", "busy 90 % of the time"),
 }
 
 
@@ -60,6 +65,8 @@ def measured(job: str, scan: Path | None, model: Path | None, environment: dict[
     """The cell of a job."""
     if (scan is None and job in ("detect", "beside", "cold")) or (model is None and job in ("head", "many")):
         return "not measured"
+    if job.startswith("gpu") and not has_gpu():
+        return "not measured"
     command = [sys.executable, "-m", "Testing.benchmarks.jobs", job, str(scan), str(model)]
     settings = {**os.environ, **AS_THE_PROGRAM, **environment}
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
@@ -78,6 +85,13 @@ def has_bfloat16() -> bool:
     from LandmarkDetectionLib.detection.devices import has_bf16
 
     return has_bf16(torch.device("cpu"))
+
+
+def has_gpu() -> bool:
+    """Whether this machine has one that PyTorch can use."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def processor() -> str:

@@ -175,6 +175,7 @@ def training(scan: Path, head_model: Path) -> Report:
 
 def samples(scan: Path, head_model: Path) -> Report:
     """Training samples of a scan of 150^3 voxels with 45 landmarks, on one core."""
+    from LandmarkDetectionLib.data.constellation import Constellation
     from LandmarkDetectionLib.training.locate_refine.plan import choose_locate, choose_refine
     from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
     from Testing.benchmarks import reference
@@ -184,10 +185,13 @@ def samples(scan: Path, head_model: Path) -> Report:
         fine, survey = training_case(Path(name), 0.15)
         locate, refine = choose_locate(survey), choose_refine(survey)
         coarse, _ = training_case(Path(name), locate.spacing)
-        rates = {}
+        constellation, rates = Constellation(survey.shape, 0.0), {}
         for title, dataset in (
-            ("locate", LocateSamples([coarse], survey.table, locate, 0, midline=1.0)),
-            ("refine", RefineSamples([fine], survey.table, survey.shape, refine, 0)),
+            (
+                "locate",
+                LocateSamples([coarse], survey.table, constellation, locate, 0, planned=1, midline=1.0),
+            ),
+            ("refine", RefineSamples([fine], survey.table, constellation, refine, 0)),
         ):
             seconds = timed(partial(_take, dataset, 40))
             rates[title] = 40 / seconds
@@ -218,8 +222,53 @@ def masks(scan: Path, head_model: Path) -> Report:
     }
 
 
+# A GPU
+
+
+def gpu_detection(scan: Path, head_model: Path) -> Report:
+    """175 landmarks in a head that is in memory."""
+    from Testing.benchmarks import gpu
+
+    device = torch.device("cuda")
+    figures = gpu.detection(device, gpu.HEAD)
+    apart = gpu.parity(device, gpu.HEAD, None, None)
+    return {
+        "measured": f"{figures['seconds']:.2f} s, {figures['reserved_gb']:.1f} GB of its memory",
+        "rest": f"{figures['on_the_cpu']:.2f} s of it bring the scan onto its grids, on the CPU; in float32 "
+        f"{apart['float32_voxels']:.1e} voxels from a detection there; {torch.cuda.get_device_name()}",
+    }
+
+
+def gpu_training(scan: Path, head_model: Path) -> Report:
+    """Both stages with two loader workers."""
+    from Testing.benchmarks import gpu
+
+    figures = gpu.training(torch.device("cuda"), gpu.HEAD)
+    if isinstance(figures, str):
+        return {"measured": figures}
+    steps = (
+        f"{stage} {own['steps_a_second']:.1f} a second, GPU busy {own['busy']:.0%}"
+        for stage, own in figures.items()
+    )
+    alone = (f"{stage} {own['with_a_batch_at_hand']:.1f} a second" for stage, own in figures.items())
+    return {"measured": ", ".join(steps), "yardstick": f"with a batch at hand {', '.join(alone)}"}
+
+
 JOBS: dict[str, Callable[[Path, Path], Report]] = {
-    job.__name__: job for job in (machine, detect, beside, cold, head, many, training, samples, masks)
+    job.__name__: job
+    for job in (
+        machine,
+        detect,
+        beside,
+        cold,
+        head,
+        many,
+        training,
+        samples,
+        masks,
+        gpu_detection,
+        gpu_training,
+    )
 }
 
 

@@ -144,14 +144,13 @@ class RefineTraining(AveragedTraining[RefineNetwork]):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
         image, starts, places = batch
-        features = self.network.features(image.contiguous(memory_format=torch.channels_last_3d))
-        fields, rows = torch.isfinite(starts).all(dim=2).nonzero(as_tuple=True)
+        fields, rows = torch.isfinite(starts).all(dim=2).nonzero(as_tuple=True)  # a GPU waits here only
         if not len(rows):
             return self._nothing(len(image))
+        features = self.network.features(image.contiguous(memory_format=torch.channels_last_3d))
         expected, actual = starts[fields, rows], places[fields, rows]
         half = (self.window - 1) / 2
-        largest = torch.tensor(features.shape[:1:-1], device=expected.device) - self.window
-        corners = (expected - half).round().clamp_min(0).minimum(largest)
+        corners = (expected - half).round().clamp(0, image.shape[-1] - self.window)  # fields are cubes
         windows = cut_windows(features, fields, corners.long(), self.window)
         heat, presence = self.network.ask(windows, rows, expected - half - corners)
         loss = heat_loss(heat[None], (actual - corners)[None], width=self.heat_width)

@@ -13,6 +13,7 @@ from LandmarkDetectionLib.detection.align import Candidates
 from LandmarkDetectionLib.detection.locate import LocateSettings, _highest_around, find_candidates
 from LandmarkDetectionLib.model.queries import LocateNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
+from Testing.pretend_gpu import DEVICE, PretendGpu
 
 CPU = torch.device("cpu")
 BLOBS = [(20.6, 30.4, 12.3), (44.5, 9.5, 30.2)]
@@ -90,3 +91,19 @@ def test_the_highest_value_around_is_that_of_max_pool() -> None:
     padded = torch.nn.functional.pad(heat, [2] * 6, value=-torch.inf)
     pooled = torch.nn.functional.max_pool3d(heat[None], 5, stride=1, padding=2)[0]
     assert torch.equal(_highest_around(padded, 5), pooled)
+
+
+def test_a_gpu_is_given_the_scan_once_and_asked_once_for_all_windows_and_landmarks() -> None:
+    volume = scan((53, 50, 45))
+    counts = []
+    for landmarks in (2, 40):
+        on_cpu = find(volume, 32, landmarks=landmarks)
+        with PretendGpu() as gpu:
+            network = Brightness(landmarks).to(DEVICE)
+            gpu.forget()
+            settings = LocateSettings(spacing=0.4, window=32, candidates=2)
+            found = find_candidates(network, volume, settings, device=DEVICE)
+        np.testing.assert_allclose(found.positions, on_cpu.positions, atol=1e-6)
+        assert gpu.to_gpu == [volume.voxels.size] and gpu.waited == [] and len(gpu.to_host) == 1
+        counts.append(gpu.calls)
+    assert counts[0] == counts[1]

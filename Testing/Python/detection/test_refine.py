@@ -24,6 +24,7 @@ from LandmarkDetectionLib.detection.refine import (
 )
 from LandmarkDetectionLib.model.queries import RefineNetwork
 from LandmarkDetectionLib.model.unet import UNetSettings
+from Testing.pretend_gpu import DEVICE, PretendGpu
 
 Array = NDArray[np.float64]
 CPU = torch.device("cpu")
@@ -201,23 +202,22 @@ def test_fields_are_seen_together_as_far_as_the_settings_allow() -> None:
         assert max(map(len, groups)) == together and len(groups[-1]) == 1, "another size"
 
 
-def test_results_come_from_the_device_at_once_however_many_landmarks_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A GPU has nothing to wait for: no copy to the host for each landmark or field."""
-    copies: list[int] = []
-    to_host = Tensor.cpu
-
-    def counted(tensor: Tensor) -> Tensor:
-        copies.append(tensor.numel())
-        return to_host(tensor)
-
-    monkeypatch.setattr(Tensor, "cpu", counted)
-    counts = []
-    for times in (1, 20):
-        points = np.tile(POINTS, (times, 1))
-        network = RefineNetwork(UNetSettings(channels=(8, 8)), len(points)).eval()
-        seen(network, scan(POINTS, np.eye(3)), points, np.eye(3))
-        counts.append(len(copies))
-        copies.clear()
-    assert counts[0] == counts[1] <= 3
+def test_a_gpu_has_nothing_to_wait_for_however_many_landmarks_there_are() -> None:
+    """The scan goes to it once, what it was asked for comes back once, and neither work nor copies grow."""
+    torch.manual_seed(0)
+    volume, network = scan(POINTS, np.eye(3)), RefineNetwork(UNetSettings(channels=(8, 8)), 60).eval()
+    around = POINTS[0] + np.random.default_rng(0).uniform(-0.4, 0.4, (60, 3))
+    asked = [np.where(np.arange(60)[:, None] < count, around, np.nan) for count in (2, 60)]
+    on_cpu = [seen(network, volume, starts, np.eye(3)) for starts in asked]
+    with PretendGpu() as gpu:
+        network.to(DEVICE)
+        counts = []
+        for starts, expected in zip(asked, on_cpu, strict=True):
+            gpu.forget()
+            fine_scan = FineScan(network, volume, DEVICE)
+            found = fine_scan.read(fine_scan.look(starts, np.eye(3), SETTINGS), starts)
+            np.testing.assert_allclose(found.positions, expected.positions, atol=1e-4 * SETTINGS.spacing)
+            assert max(gpu.to_gpu) == volume.voxels.size and sum(gpu.to_gpu) < 1.02 * volume.voxels.size
+            assert gpu.waited == [] and len(gpu.to_host) == 1
+            counts.append((gpu.calls, len(gpu.to_gpu)))
+    assert counts[0] == counts[1]

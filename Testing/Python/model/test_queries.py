@@ -35,6 +35,33 @@ def test_windows_hold_the_cells_that_they_name() -> None:
     torch.testing.assert_close(cut[1, 0], features[0, 0, 6:9, 5:8, 0:3])
 
 
+@pytest.mark.parametrize("windows", [1, 7])
+def test_windows_and_their_gradients_are_those_of_slices(windows: int) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(3, 4, 6, 7, 8, dtype=torch.float64).contiguous(
+        memory_format=torch.channels_last_3d
+    )
+    features.requires_grad_()
+    fields = torch.randint(0, 3, (windows,))
+    corners = torch.stack([torch.randint(0, edge - 4 + 1, (windows,)) for edge in (8, 7, 6)], dim=1)
+    slices = [
+        features[field, :, z : z + 4, y : y + 4, x : x + 4]
+        for field, (x, y, z) in zip(fields.tolist(), corners.tolist(), strict=True)
+    ]
+    assert torch.equal(cut_windows(features, fields, corners, 4), torch.stack(slices))
+    assert torch.autograd.gradcheck(lambda cells: cut_windows(cells, fields, corners, 4), features)
+
+
+def test_what_is_said_of_a_landmark_does_not_depend_on_how_many_are_asked_for() -> None:
+    torch.manual_seed(0)
+    network = RefineNetwork(UNetSettings(channels=(16, 16)), 5)
+    features = torch.randn(2, 16, 20, 20, 20).contiguous(memory_format=torch.channels_last_3d)
+    rows, fields, corners = torch.arange(5), torch.tensor([0, 0, 1, 1, 1]), torch.randint(0, 6, (5, 3))
+    together = network.evidence(cut_windows(features, fields, corners, 15), rows)
+    alone = network.evidence(cut_windows(features, fields[3:4], corners[3:4], 15), rows[3:4])
+    assert torch.equal(alone[0], together[3])
+
+
 def test_where_nothing_is_seen_a_landmark_lies_where_it_is_expected() -> None:
     network = RefineNetwork(SETTINGS, 3, deviation=1.5)
     offsets = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])

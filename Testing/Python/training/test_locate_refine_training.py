@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.detection.devices import upload
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
 from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSettings
 from LandmarkDetectionLib.detection.refine import FineScan, RefineSettings
@@ -24,6 +25,7 @@ from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfi
 from LandmarkDetectionLib.training.locate_refine.engine import detection_settings
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
 from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
+from Testing.pretend_gpu import DEVICE, PretendGpu
 
 Array = NDArray[np.float64]
 CPU = torch.device("cpu")
@@ -143,6 +145,35 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
     assert np.linalg.norm(found.positions - case.positions, axis=1).max() < 0.8
     nothing = scan.look(starts + 14, np.eye(3), a_chain.settings.refine)
     assert nothing.presences.max() < found.presences.min()
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("locate", 0), ("refine", 1)])
+def test_a_gpu_is_waited_for_once_in_a_step_of_refine_and_never_in_one_of_locate(
+    tmp_path: Path, blobs_config: LocateRefineConfig, a_chain: Chain, kind: str, waits: int
+) -> None:
+    """Refine has to know which landmarks its fields show: their number, before anything else is done."""
+    cases = [a_case(tmp_path, 0)]
+    samples: Any
+    module: Any
+    if kind == "locate":
+        samples = LocateSamples(cases, TABLE, MEAN, blobs_config.locate, seed=0, planned=1, midline=1.0)
+        network: Any = LocateNetwork(blobs_config.locate.network, len(TABLE))
+        module = LocateTraining(network, blobs_config, (), a_chain)
+    else:
+        samples = RefineSamples(cases, TABLE, MEAN, blobs_config.refine, seed=0)
+        network = RefineNetwork(blobs_config.refine.network, len(TABLE), 2.0)
+        module = RefineTraining(network, blobs_config, 1, (), a_chain)
+    module.log = lambda *args, **more: None
+    batch = [torch.stack(part) for part in zip(*(samples[number] for number in range(2)), strict=True)]
+    loss = module.training_step(tuple(batch), 0)
+    with PretendGpu() as gpu:
+        module.network.to(DEVICE)
+        there = tuple(upload(part.numpy(), DEVICE) for part in batch)
+        gpu.forget()
+        again = module.training_step(there, 0)
+        again.backward()
+        assert len(gpu.to_host) == waits and gpu.to_gpu == []
+        assert again.item() == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_sizes_are_those_of_the_cases_that_show_most(blobs_config: LocateRefineConfig) -> None:
