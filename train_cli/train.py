@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ Examples:
 
   train_cli train config.yaml --output run-cv --folds 5
 
+  train_cli train config.yaml --output run-cv --folds 5 --fold 2
+
   train_cli train config.yaml --output run-2 --fold 2/5 --set training.epochs=100 --set refine.cut=0
 """
 
@@ -30,7 +33,10 @@ def run(
     fold: Annotated[
         str | None,
         typer.Option(
-            metavar="k/n", help="Cross-validation: leave out the k-th of n parts.", show_default=False
+            metavar="k/n",
+            help="Cross-validation: leave out the k-th of n parts. With --folds n, k alone: train only this "
+            "part of the run, in RUN/fold-k.",
+            show_default=False,
         ),
     ] = None,
     folds: Annotated[
@@ -72,19 +78,18 @@ def run(
     case) and model/. Each network has checkpoints/last.ckpt and best.ckpt,
     metrics.csv and TensorBoard events: in RUN, or in RUN/locate and RUN/refine.
     With --folds there is a run folder for each part, RUN/fold-1 and so on.
+    Commands with --fold 1, --fold 2 .. added train parts at the same time; the
+    one without --fold then trains what is missing, and the model of all cases.
     """
-    from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.model.bundle import load_bundle
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.training.config import read_config
-    from LandmarkDetectionLib.training.cross_validation import cross_validate
     from LandmarkDetectionLib.training.folds import Fold
-    from LandmarkDetectionLib.training.loop import is_first_process, train
+    from LandmarkDetectionLib.training.loop import is_first_process
 
     overrides = list(changes or ())
-    if fold is not None and folds is not None:
-        raise InputError("--fold trains one part and --folds all of them; give one of the two.")
-    if fold is not None:
+    work = _work(fold, folds)
+    if fold is not None and folds is None:
         Fold.parse(fold)
         overrides.append(f"data.fold='{fold}'")
     if seed is not None:
@@ -96,7 +101,6 @@ def run(
     from train_cli.training_bar import TrainingBar
 
     try:
-        work = train if folds is None else partial(cross_validate, folds=folds)
         bundle = work(
             settings,
             output,
@@ -109,9 +113,23 @@ def run(
             console.warn("Stopped. The same command goes on from the end of the last epoch.")
         raise
     doubt = doubt_of(load_bundle(bundle)) if speaks else ""
-    console.result({"bundle": bundle, "run": output, "warnings": [doubt] if doubt else []})
+    console.result({"bundle": bundle, "run": bundle.parent, "warnings": [doubt] if doubt else []})
     if doubt:
         console.warn(doubt)
-    console.say(
-        f"The model is in {bundle}; next: train_cli detect INPUT --model {bundle} --output detections"
-    )
+    following = f"train_cli detect INPUT --model {bundle} --output detections"
+    if fold is not None and folds is not None:
+        following = "the other parts, then the same command without --fold, for the model of all cases"
+    console.say(f"The model is in {bundle}; next: {following}")
+
+
+def _work(fold: str | None, folds: int | None) -> Callable[..., Path]:
+    """What trains: one model, one part of a cross-validation, or all of it."""
+    from LandmarkDetectionLib.training.cross_validation import cross_validate, train_part
+    from LandmarkDetectionLib.training.folds import Fold
+    from LandmarkDetectionLib.training.loop import train
+
+    if folds is None:
+        return train
+    if fold is None:
+        return partial(cross_validate, folds=folds)
+    return partial(train_part, fold=Fold.part_of(folds, fold))

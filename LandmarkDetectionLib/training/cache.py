@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class PreparedCase:
         positions: (K, 3) world LPS mm in the order of the landmark table; NaN where absent, outside the scan,
             or unknown.
         known: (K,) whether the annotation speaks of the landmark, be it present or absent.
+        lowest: the smallest normalised value of the scan; kept, for to find it is to read the whole scan.
     """
 
     name: str
@@ -48,15 +50,11 @@ class PreparedCase:
     scanned: NDArray[np.float64]
     positions: NDArray[np.float64]
     known: NDArray[np.bool_]
+    lowest: float
 
     def volume(self) -> Volume:
         """The scan, memory-mapped: only what is touched is read."""
         return Volume(voxels=np.load(self.voxels_path, mmap_mode="r"), frame=self.frame)
-
-    @cached_property
-    def lowest(self) -> float:
-        """The smallest normalised value of the scan."""
-        return float(self.volume().voxels.min())
 
     def whole_volume(self) -> Volume:
         """The scan in memory, float32."""
@@ -104,7 +102,8 @@ def prepare_split(
     """Prepare every case of a split CSV, reusing what the cache already holds.
 
     Scans are keyed by the content of their files and by the preparation, and written in one step, so two
-    processes can share a cache. An index remembers the sizes and times of the files that the split names:
+    processes can share a cache. Each takes the cases in an order of its own: those that start together share
+    the work. An index remembers the sizes and times of the files that the split names:
     while they are unchanged, or absent because only the split and the cache have travelled to this machine,
     nothing is read again.
 
@@ -124,7 +123,10 @@ def prepare_split(
     if known is not None:
         return known
     cases = read_split(split, supervised=True)
-    rows = [_prepare_case(case, table, preparation, cache) for case in progress(cases)]
+    order = random.SystemRandom().sample(range(len(cases)), len(cases))
+    looked_at = progress([cases[number] for number in order])
+    made = [_prepare_case(case, table, preparation, cache) for case in looked_at]
+    rows = [row for _, row in sorted(zip(order, made, strict=True), key=itemgetter(0))]
     write_text(index, json.dumps(rows))
     return _from_rows(rows, cache)
 
@@ -137,11 +139,9 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
     if not _is_whole(voxels_path, frame_path):
         scan = read_volume(case.image_path)
         volume = preparation(scan)
-        with replacing(voxels_path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, volume.voxels.astype(np.float16))
-        content = {"frame": volume.frame.as_numbers(), "scanned": scan.frame.spacing.tolist()}
-        write_text(frame_path, json.dumps(content))
-    frame, _ = _read_frame(frame_path)
+        if not _is_whole(voxels_path, frame_path):  # on NFS, whoever reads a file that is replaced loses it
+            _keep(volume, scan.frame, voxels_path, frame_path)
+    frame = _read_about(frame_path).frame
     positions = landmarks.positions_of(table.names)
     positions[~frame.contains(positions)] = np.nan
     return {
@@ -152,6 +152,18 @@ def _prepare_case(case: Case, table: LandmarkTable, preparation: Preparation, ca
         "known": [name in landmarks.names for name in table.names],
         "sources": sources,
     }
+
+
+def _keep(volume: Volume, scanned: Frame, voxels_path: Path, frame_path: Path) -> None:
+    voxels = volume.voxels.astype(np.float16)
+    with replacing(voxels_path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, voxels)
+    content = {
+        "frame": volume.frame.as_numbers(),
+        "scanned": scanned.spacing.tolist(),
+        "lowest": float(voxels.min()),
+    }
+    write_text(frame_path, json.dumps(content))
 
 
 def _key(preparation: Preparation, *content: str) -> str:
@@ -195,16 +207,24 @@ def _is_whole(voxels_path: Path, frame_path: Path) -> bool:
     """Whether both files are there, and neither was cut short on its way to this machine."""
     try:
         np.load(voxels_path, mmap_mode="r")
-        _read_frame(frame_path)
+        _read_about(frame_path)
     except (OSError, EOFError, ValueError, KeyError):
         return False
     return True
 
 
-def _read_frame(path: Path) -> tuple[Frame, NDArray[np.float64]]:
-    """The frame of a scan's prepared voxels, and the spacing that it was scanned with."""
+class _About(NamedTuple):
+    """A prepared scan, but for its voxels: as `PreparedCase` has it."""
+
+    frame: Frame
+    scanned: NDArray[np.float64]
+    lowest: float
+
+
+def _read_about(path: Path) -> _About:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return Frame(**content["frame"]), np.array(content["scanned"], dtype=np.float64)
+    scanned = np.array(content["scanned"], dtype=np.float64)
+    return _About(Frame(**content["frame"]), scanned, content["lowest"])
 
 
 def _sources(case: Case) -> list[Path]:
@@ -217,13 +237,14 @@ def _from_rows(rows: list[dict[str, Any]], cache: Path) -> tuple[PreparedCase, .
 
 def _from_row(row: dict[str, Any], cache: Path) -> PreparedCase:
     voxels_path, frame_path = _paths(cache, row["key"])
-    frame, scanned = _read_frame(frame_path)
+    about = _read_about(frame_path)
     return PreparedCase(
         name=row["name"],
         group=row["group"],
         voxels_path=voxels_path,
-        frame=frame,
-        scanned=scanned,
+        frame=about.frame,
+        scanned=about.scanned,
+        lowest=about.lowest,
         positions=np.array(row["positions"], dtype=np.float64),
         known=np.array(row["known"], dtype=np.bool_),
     )

@@ -46,6 +46,9 @@ class EpochEnd(Checkpoint):
         folder: where they lie: of the run, or of one of its stages.
         cap: what a missed landmark, or an error beyond it, counts in the score, mm.
         data: digest of all cases; a run goes on only with the same.
+
+    Attributes:
+        trained: whether an epoch has been trained since this was made.
     """
 
     def __init__(self, folder: Path, cap: float, data: str) -> None:
@@ -53,6 +56,7 @@ class EpochEnd(Checkpoint):
         self.folder = folder
         self.cap = cap
         self.data = data
+        self.trained = False
         self.rows: list[dict[str, float]] = []
         self.best_score = float("inf")
         self.without_improvement = 0
@@ -83,6 +87,7 @@ class EpochEnd(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AveragedTraining)
+        self.trained = True
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "step": float(trainer.global_step),

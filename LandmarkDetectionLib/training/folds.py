@@ -31,6 +31,20 @@ class Fold:
             raise InputError(f"--fold {text}: write k/n with k from 1 to n, for example 2/5.")
         return cls(int(match[1]), int(match[2]))
 
+    @classmethod
+    def part_of(cls, count: int, text: str) -> Fold:
+        """Read `k`, where it is said already how many folds there are.
+
+        Raises:
+            InputError: if it is anything else.
+        """
+        if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= count:
+            raise InputError(f"--fold {text} --folds {count}: write --fold k with k from 1 to {count}.")
+        return cls(int(text), count)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
 
 def take_fold(
     cases: Sequence[PreparedCase], fold: Fold, *, seed: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -31,6 +30,7 @@ from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochE
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
 from LandmarkDetectionLib.training.failures import explained
+from LandmarkDetectionLib.training.processes import started_processes
 from LandmarkDetectionLib.training.run_lock import locked
 from LandmarkDetectionLib.training.sampling import EpochSampler
 from LandmarkDetectionLib.training.sections import TrainingConfig
@@ -38,7 +38,7 @@ from LandmarkDetectionLib.training.stage import Stage
 from LandmarkDetectionLib.training.tracking import Track, untracked
 
 VALIDATION = "validation.csv"
-"""In a run folder: what its model said of cases that it was not trained on."""
+"""In a run folder: what its model said of cases that it was not trained on. A run that has it has ended."""
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -51,6 +51,7 @@ def train(
     callbacks: Sequence[L.Callback] = (),
     track: Track = untracked,
     outcomes: pd.DataFrame | None = None,
+    look_again: bool = True,
 ) -> Path:
     """Train, or go on with a run that was interrupted, and write its bundle.
 
@@ -63,6 +64,7 @@ def train(
         track: shows how far along the cases are.
         outcomes: what the bundle is calibrated on, as `outcomes.tabulate` has it; None validates the run on
             its own validation cases.
+        look_again: whether a run that has ended validates once more, and writes its bundle anew.
 
     Returns:
         The bundle's folder, `RUN/model`.
@@ -75,9 +77,9 @@ def train(
     keep_freed_memory()
     check_run_folder(config, run)
     precision_of(config, device)
-    _processes()
+    started_processes()
     with locked(run) if is_first_process() else nullcontext(), explained(run):
-        return _train(config, run, device, callbacks, track, outcomes)
+        return _train(config, run, device, callbacks, track, outcomes, look_again)
 
 
 def _train(
@@ -87,18 +89,21 @@ def _train(
     callbacks: Sequence[L.Callback],
     track: Track,
     outcomes: pd.DataFrame | None,
+    look_again: bool,
 ) -> Path:
     engine = engine_for(config, track)
     _claim_run_folder(config, run)
     L.seed_everything(config.training.seed, verbose=False)
+    ended = (run / VALIDATION).is_file()
     for stage in engine.stages(run):
-        first = train_stage(config, stage, run / stage.folder, device, engine.data_digest, callbacks)
-    if first:
+        ended &= not train_stage(config, stage, run / stage.folder, device, engine.data_digest, callbacks)
+    if is_first_process() and (look_again or not ended):
+        (run / VALIDATION).unlink(missing_ok=True)
         if outcomes is None:
             outcomes = engine.validate(run, device, track)
-        write_text(run / VALIDATION, outcomes.to_csv(index=False))
         bundle, weights = engine.bundle(run, outcomes)
         save_bundle(bundle, weights, run / "model")
+        write_text(run / VALIDATION, outcomes.to_csv(index=False))
     return run / "model"
 
 
@@ -110,7 +115,7 @@ def train_stage(
     data_digest: str,
     callbacks: Sequence[L.Callback],
 ) -> bool:
-    """Train one network, or go on with it; gives whether this is the first of the processes that do."""
+    """Train one network, or go on with it; gives whether there was anything left to train."""
     make_folder(folder / "checkpoints")
     epoch_end = EpochEnd(folder, cap=stage.cap, data=data_digest)
     trainer = make_trainer(config, stage.module.epochs, folder, device, [*callbacks, epoch_end])
@@ -121,7 +126,7 @@ def train_stage(
             ckpt_path=newest_whole(folder),
             weights_only=False,
         )
-    return trainer.is_global_zero
+    return epoch_end.trained
 
 
 def make_trainer(
@@ -129,7 +134,7 @@ def make_trainer(
 ) -> L.Trainer:
     """The Lightning trainer of a stage."""
     training = config.training
-    processes, machines = _processes()
+    processes, machines = started_processes()
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index] if device.index is not None and processes == 1 else processes,
@@ -147,20 +152,6 @@ def make_trainer(
         num_sanity_val_steps=0,
         benchmark=device.type == "cuda",
     )
-
-
-def _processes() -> tuple[int, int]:
-    """Processes on each machine, and machines, as torchrun or Slurm have started them; otherwise one."""
-    started = os.environ
-    if "LOCAL_WORLD_SIZE" in started:
-        here = int(started["LOCAL_WORLD_SIZE"])
-        return here, int(started["WORLD_SIZE"]) // here
-    tasks, machines = (int(started.get(f"SLURM_STEP_NUM_{what}", 1)) for what in ("TASKS", "NODES"))
-    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in started:
-        raise InputError(
-            f"Slurm started {tasks} tasks by --ntasks: say --ntasks-per-node, a task for each GPU of a node."
-        )
-    return tasks // machines, machines
 
 
 @contextmanager
@@ -274,7 +265,7 @@ def precision_of(config: TrainingConfig, device: torch.device) -> str:
 
 def is_distributed() -> bool:
     """Whether torchrun or Slurm has started more than one process."""
-    processes, machines = _processes()
+    processes, machines = started_processes()
     return processes * machines > 1
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,20 @@ def test_every_heading_that_a_document_points_to_is_there(document: Path) -> Non
         headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
         anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert anchor in anchors, (document.name, file, anchor)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script of a shell")
+@pytest.mark.parametrize(("array", "fold"), [({}, []), ({"SLURM_ARRAY_TASK_ID": "3"}, ["--fold", "3"])])
+def test_the_job_of_a_training_hands_on_what_it_is_given(
+    tmp_path: Path, array: dict[str, str], fold: list[str]
+) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", encoding="utf-8")
+    (tmp_path / "srun").chmod(0o755)
+    settings = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "2", **array}
+    command = ["bash", str(ROOT / "docs/train.sbatch"), "a b.yaml", "my run", "--folds", "5"]
+    said = subprocess.run(command, env=settings, capture_output=True, check=True, encoding="utf-8").stdout
+    words = ["--cpus-per-task=2", "python", "-m", "train_cli", "train", "a b.yaml", "--output", "my run"]
+    assert said.splitlines() == [*words, "--folds", "5", *fold]
 
 
 def test_the_entry_for_the_extensions_index_has_what_the_schema_asks_for() -> None:

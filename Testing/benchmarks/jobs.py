@@ -397,7 +397,7 @@ def training_case(folder: Path, spacing: float) -> tuple[Any, Any]:
     path = folder / f"{edge}.npy"
     np.save(path, random.uniform(-1, 1, frame.shape).astype(np.float16))
     positions = frame.index_to_world(random.uniform(0.2 * edge, 0.8 * edge, (45, 3)))
-    case = PreparedCase("case", "", path, frame, frame.spacing, positions, np.ones(45, bool))
+    case = PreparedCase("case", "", path, frame, frame.spacing, positions, np.ones(45, bool), -1.0)
     survey = Survey(
         cases=30,
         table=LandmarkTable.from_names([f"L{number}" for number in range(45)]),

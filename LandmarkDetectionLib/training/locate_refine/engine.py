@@ -30,6 +30,7 @@ from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, R
 from LandmarkDetectionLib.training.locate_refine.validation import validate
 from LandmarkDetectionLib.training.outcomes import calibration_of, figures_of, tabulate
 from LandmarkDetectionLib.training.prepared_data import prepare
+from LandmarkDetectionLib.training.processes import started_processes
 from LandmarkDetectionLib.training.stage import Stage
 from LandmarkDetectionLib.training.tracking import Track, untracked
 
@@ -134,9 +135,10 @@ class LocateRefineEngine:
         return bundle, weights
 
     def _samples(self, epochs: int, batch: int) -> int:
-        """In so many epochs of batches."""
+        """In so many epochs of batches, of all processes."""
         training = self.config.training
-        return epochs * training.steps_per_epoch * training.accumulate * batch
+        here, machines = started_processes()
+        return epochs * training.steps_per_epoch * training.accumulate * batch * here * machines
 
     def _best(self, run: Path) -> tuple[LocateNetwork, RefineNetwork]:
         """The best networks, in evaluation mode, as exact as a bundle holds them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -317,7 +316,63 @@ def test_folds_want_no_validation_cases(run: Run, trained: Path, tmp_path: Path)
     assert finished.code == 2 and "data.val=null" in finished.err
 
 
-def test_folds_under_torchrun_are_refused_before_anything_is_trained(
+def test_parts_that_commands_train_at_once_make_the_model_that_one_command_makes(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    cases, config, output = trained / "masks/cases.csv", trained / "all.yaml", trained / "crossed"
+    assert run("plan", cases, "--output", config, "--engine", "dense", "--quiet").code == 0
+    every = ("train", config, "--folds", "2", *SMALL, "--device", "cpu")
+    empty = ("--set", f"data.cache={tmp_path / 'cache'}", "--output", output)  # both jobs fill it
+    jobs = [_start([*every, *empty, "--fold", number]) for number in (1, 2)]
+    said = [job.communicate(timeout=240) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert "the same command without --fold" in said[0][0]
+    assert sorted(path.name for path in output.iterdir()) == ["fold-1", "fold-2"]
+    ended = [(output / f"fold-{number}/model/model.json").stat() for number in (1, 2)]
+
+    shutil.copytree(output, trained / "together")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "train_cli"]
+    command = [*torchrun, *map(str, (*every, *empty[:2], "--output", trained / "together"))]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert run("bundle", "verify", trained / "together/model").code == 0
+
+    assert run(*every, *empty, "--quiet").code == 0
+    assert [(output / f"fold-{number}/model/model.json").stat() for number in (1, 2)] == ended
+    assert run(*every, "--output", trained / "alone", "--quiet").code == 0
+    for file in ("validation.csv", "model/model.json", "model/weights.safetensors"):
+        assert (output / file).read_bytes() == (trained / "alone" / file).read_bytes()
+
+
+def test_a_part_of_which_the_network_was_deleted_is_trained_anew(run: Run, trained: Path) -> None:
+    cases, config, output = trained / "masks/cases.csv", trained / "all.yaml", trained / "crossed"
+    assert run("plan", cases, "--output", config, "--engine", "dense", "--quiet").code == 0
+    every = ("train", config, "--folds", "2", *SMALL, "--output", output, "--quiet")
+    assert run(*every, "--fold", "2").code == 0
+    before = (output / "fold-2/validation.csv").stat().st_mtime_ns
+    shutil.rmtree(output / "fold-2/checkpoints")
+    (output / "fold-2/previous.ckpt").unlink()
+    assert run(*every).code == 0
+    assert (output / "fold-2/validation.csv").stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("fold", ["1/2", "0", "3", "two"])
+def test_a_part_that_there_is_not_is_refused(run: Run, trained: Path, tmp_path: Path, fold: str) -> None:
+    command = ("train", trained / "config.yaml", "--output", tmp_path, "--folds", "2", "--fold", fold)
+    finished = run(*command)
+    assert finished.code == 2 and f"--fold {fold} --folds 2: write --fold k" in finished.err
+
+
+def test_a_part_of_a_run_with_other_settings_is_refused(run: Run, trained: Path, tmp_path: Path) -> None:
+    command = ("train", trained / "config.yaml", "--set", "data.val=null", *SMALL, "--quiet")
+    parts = (*command, "--output", tmp_path / "run", "--folds", "2")
+    assert run(*parts, "--fold", "1").code == 0
+    for other in (("--fold", "2", "--seed", "9"), ("--seed", "9"), ("--fold", "2", "--folds", "3")):
+        finished = run(*parts, *other)
+        assert finished.code == 2 and "fold-1: this run was started with another" in finished.err
+    assert not (tmp_path / "run/fold-2").exists()
+
+
+def test_parts_are_not_trained_one_after_the_other_under_torchrun(
     run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -326,25 +381,8 @@ def test_folds_under_torchrun_are_refused_before_anything_is_trained(
     finished = run(
         "train", trained / "config.yaml", "--output", tmp_path, "--folds", "2", *changes, "--quiet"
     )
-    assert finished.code == 2 and "without torchrun" in finished.err
+    assert finished.code == 2 and "train fold-1, fold-2 first, each with --fold" in finished.err
     assert not (tmp_path / "fold-1").exists()
-
-
-def test_folds_go_on_with_parts_that_were_trained_as_they_say(
-    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cases, config = trained / "masks/cases.csv", tmp_path / "all.yaml"
-    assert run("plan", cases, "--output", config, "--engine", "dense", "--quiet").code == 0
-    every, crossed = ("train", config, *SMALL, "--quiet"), tmp_path / "crossed"
-    with monkeypatch.context() as torchrun:
-        torchrun.setenv("LOCAL_WORLD_SIZE", "2")
-        torchrun.setenv("WORLD_SIZE", "2")
-        advice = run(*every, "--folds", "2", "--output", crossed).err
-    changes = re.findall(r"--set \S+?=\d+", advice)
-    assert len(changes) == 2
-    part = (*every, "--fold", "1/2", *" ".join(changes).split(), "--output", crossed / "fold-1")
-    assert run(*part).code == 0
-    assert run(*every, "--folds", "2", "--output", crossed).code == 0
 
 
 def test_folds_in_the_folder_of_another_run_are_refused_before_anything_is_trained(

@@ -17,7 +17,14 @@ def cases_of(groups: list[str]) -> list[PreparedCase]:
     frame = Frame(size=(2, 2, 2))
     return [
         PreparedCase(
-            f"case {row}", group, Path(f"{row}.npy"), frame, frame.spacing, np.zeros((1, 3)), np.ones(1, bool)
+            f"case {row}",
+            group,
+            Path(f"{row}.npy"),
+            frame,
+            frame.spacing,
+            np.zeros((1, 3)),
+            np.ones(1, bool),
+            -1.0,
         )
         for row, group in enumerate(groups)
     ]

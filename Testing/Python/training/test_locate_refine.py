@@ -66,7 +66,7 @@ def a_case(folder: Path, seed: int, *, without: int | None = None) -> PreparedCa
     path = folder / f"{seed}.npy"
     np.save(path, voxels.astype(np.float16))
     return PreparedCase(
-        str(seed), "", path, frame, frame.spacing, positions, np.isfinite(positions).all(axis=1)
+        str(seed), "", path, frame, frame.spacing, positions, np.isfinite(positions).all(axis=1), -1.0
     )
 
 

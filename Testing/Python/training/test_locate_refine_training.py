@@ -96,7 +96,7 @@ def a_case(folder: Path, seed: int) -> PreparedCase:
         voxels += 1.5 * np.exp(-((places - point) ** 2).sum(axis=-1) / (2 * width**2))
     path = folder / f"{seed}.npy"
     np.save(path, voxels.astype(np.float16))
-    return PreparedCase(str(seed), "", path, frame, frame.spacing, positions, np.ones(4, dtype=bool))
+    return PreparedCase(str(seed), "", path, frame, frame.spacing, positions, np.ones(4, dtype=bool), -1.0)
 
 
 def teach(module: Any, samples: Any, steps: int) -> None:

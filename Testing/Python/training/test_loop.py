@@ -30,7 +30,8 @@ from LandmarkDetectionLib.model.bundle import load_bundle
 from LandmarkDetectionLib.training.checkpoints import summarise
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig
-from LandmarkDetectionLib.training.loop import Loader, _processes, precision_of, train
+from LandmarkDetectionLib.training.loop import Loader, precision_of, train
+from LandmarkDetectionLib.training.processes import started_processes
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -258,7 +259,7 @@ def test_processes_are_those_that_torchrun_or_slurm_started(
         monkeypatch.delenv(name)
     for name, value in started.items():
         monkeypatch.setenv(name, value)
-    assert _processes() == expected
+    assert started_processes() == expected
 
 
 def test_tasks_that_slurm_does_not_count_by_node_are_refused(
@@ -267,7 +268,7 @@ def test_tasks_that_slurm_does_not_count_by_node_are_refused(
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     with pytest.raises(InputError, match="--ntasks-per-node"):
-        _processes()
+        started_processes()
 
 
 def test_a_landmark_that_no_training_case_speaks_of_is_refused(a_config: DenseConfig, tmp_path: Path) -> None:

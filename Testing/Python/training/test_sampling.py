@@ -100,7 +100,8 @@ def world_of(frame: Frame) -> Array:
 def prepared(folder: Path, name: str, voxels: Array, frame: Frame, positions: Array) -> PreparedCase:
     path = folder / f"{name}.npy"
     np.save(path, voxels.astype(np.float32))
-    return PreparedCase(name, "", path, frame, frame.spacing, positions, np.ones(len(positions), bool))
+    known, lowest = np.ones(len(positions), bool), float(voxels.min())
+    return PreparedCase(name, "", path, frame, frame.spacing, positions, known, lowest)
 
 
 def blobs(frame: Frame, positions: Array, heights: Sequence[float]) -> Array:

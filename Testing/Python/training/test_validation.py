@@ -43,7 +43,9 @@ def an_oblique_case(seed: int) -> tuple[PreparedCase, list[Volume]]:
         volumes.append(Volume((2 * (x + y + z) / 3 - 1).astype(np.float32), frame))
     positions = corner + rng.uniform(4, EXTENT - 4, (POINTS, 3)) @ direction.T
     fine = volumes[1].frame
-    case = PreparedCase("a", "", Path("a.npy"), fine, fine.spacing, positions, np.ones(POINTS, dtype=bool))
+    case = PreparedCase(
+        "a", "", Path("a.npy"), fine, fine.spacing, positions, np.ones(POINTS, dtype=bool), -1.0
+    )
     return case, volumes
 
 
