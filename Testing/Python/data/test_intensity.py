@@ -147,7 +147,8 @@ T1 = np.hypot(a_head(air=0, soft=400, bone=900, noise=20), 20)
 
 def with_bright(voxels: NDArray[np.float64], share: float, brightness: float) -> NDArray[np.float64]:
     """A slab at the edge of the scan of so many voxels, about so bright."""
-    spoilt, count = voxels.copy(), int(share * voxels.size)
+    spoilt: NDArray[np.float64] = voxels.copy()
+    count = int(share * voxels.size)
     spoilt.reshape(-1)[:count] = brightness * np.random.default_rng(1).uniform(0.7, 1.3, count)
     return spoilt
 
@@ -156,7 +157,7 @@ def with_bright(voxels: NDArray[np.float64], share: float, brightness: float) ->
 @pytest.mark.parametrize("share", [0.0005, 0.006, 0.01])
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
 def test_metal_takes_no_contrast_from_the_tissue(scan: NDArray[np.float64], share: float, kind: type) -> None:
-    spoilt = with_bright(scan, share, 30 * scan.max()).clip(0, 65535).astype(kind)
+    spoilt: NDArray[Any] = with_bright(scan, share, 30 * scan.max()).clip(0, 65535).astype(kind)
     prepared = cleaned(spoilt)
     assert prepared.dtype == kind
     metal = spoilt > 2 * scan.max()
@@ -165,7 +166,7 @@ def test_metal_takes_no_contrast_from_the_tissue(scan: NDArray[np.float64], shar
 
 
 def test_metal_does_not_shine_into_the_tissue_around_it_where_the_grid_is_coarse() -> None:
-    scan = CBCT.copy()
+    scan: NDArray[np.float64] = CBCT.copy()
     scan[10, 10, ::4] = 60_000
     frame = Frame(size=(40, 40, 40), spacing=(1, 1, 1))
     fixed = Preparation(4.0, Normaliser("fixed", 0, 4000))
@@ -193,7 +194,7 @@ def test_bone_that_is_few_voxels_is_no_metal(share: float, kind: type) -> None:
         (np.zeros(soft.shape), 100),
         (soft + 40, 140),
     ):
-        scan = with_bright(rest, share, bone).astype(kind)
+        scan: NDArray[Any] = with_bright(rest, share, bone).astype(kind)
         assert without_metal(scan) is scan
 
 
