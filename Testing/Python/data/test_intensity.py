@@ -167,7 +167,7 @@ def test_metal_takes_no_contrast_from_the_tissue(scan: NDArray[np.float64], shar
 
 def test_metal_does_not_shine_into_the_tissue_around_it_where_the_grid_is_coarse() -> None:
     scan: NDArray[np.float64] = CBCT.copy()
-    scan[10, 10, ::4] = 60_000
+    scan[10, 10, ::4] = np.linspace(50_000, 70_000, 10)
     frame = Frame(size=(40, 40, 40), spacing=(1, 1, 1))
     fixed = Preparation(4.0, Normaliser("fixed", 0, 4000))
     plain, spoilt = fixed(Volume(CBCT, frame)).voxels, fixed(Volume(scan, frame)).voxels
