@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.canonical import to_grid
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.intensity import Normaliser, without_fill
+from LandmarkDetectionLib.data.intensity import Normaliser, cleaned
 from LandmarkDetectionLib.data.volume import Volume
 
 MOST_VOXELS = 500_000_000
@@ -53,13 +53,13 @@ class Preparation:
         return Volume(voxels=self.normaliser(on_grid.voxels), frame=on_grid.frame)
 
     def on_grid(self, volume: Volume) -> Volume:
-        """The volume in canonical orientation with cubic voxels, in its own intensities but for fill values.
+        """The volume in canonical orientation with cubic voxels, in its own intensities, cleaned.
 
         Raises:
             InputError: as above.
         """
         check_size(volume, self.spacing)
-        return to_grid(Volume(without_fill(volume.voxels), volume.frame), self.spacing)
+        return to_grid(Volume(cleaned(volume.voxels), volume.frame), self.spacing)
 
 
 def check_size(volume: Volume, spacing: float) -> None:

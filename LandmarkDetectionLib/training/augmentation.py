@@ -42,17 +42,36 @@ def draw_transform(
 
 
 def vary_intensities(rng: np.random.Generator, crop: Image, settings: AugmentationSection) -> Image:
-    """Motion, gamma, contrast, brightness and noise on a crop whose window is -1 .. 1."""
+    """Motion, gamma, bias, contrast, brightness and noise on a crop whose window is -1 .. 1."""
     if rng.random() < settings.motion:
         crop = with_motion(
             crop, rng.uniform(-1, 1, (2, 3)) * settings.motion_shift, rng.uniform(0.15, 0.4, 2)
         )
     unit = np.clip((crop + 1) / 2, 0, 1) ** np.float32(np.exp(settings.gamma * rng.uniform(-1, 1)))
+    if settings.bias:
+        unit = unit * draw_bias(rng, crop.shape, settings.bias)
     gain = 1 + settings.contrast * rng.uniform(-1, 1)
     offset = settings.contrast * rng.uniform(-1, 1)
     noise = rng.standard_normal(crop.shape, dtype=np.float32) * np.float32(settings.noise * rng.random())
     varied: Image = (2 * unit - 1) * np.float32(gain) + np.float32(offset) + noise
     return varied
+
+
+def draw_bias(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> Image:
+    """A smooth factor for each voxel, 1 where it is brightest: that is where a scan's window ends.
+
+    Args:
+        rng: source of randomness.
+        shape: of the crop, [z, y, x].
+        strength: largest difference of the logarithms of two factors; it is drawn from 0 to this.
+    """
+    field: Image = np.zeros(shape, np.float32)
+    for axis in np.ix_(*(np.linspace(-1, 1, edge, dtype=np.float32) for edge in shape)):
+        slope, bend = rng.standard_normal(2, dtype=np.float32)
+        field += slope * axis + bend * axis**2
+    field -= field.max()
+    factors: Image = np.exp(field * np.float32(strength * rng.random() / max(-float(field.min()), 1e-6)))
+    return factors
 
 
 def with_motion(crop: Image, shifts: Array, breaks: Array) -> Image:

@@ -24,7 +24,7 @@ from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, read_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,6 +76,10 @@ class AugmentationSection(Section):
     noise: NotNegative = Field(description="largest standard deviation of added noise (the window is 2 wide)")
     gamma: NotNegative = Field(description="largest change of the logarithm of gamma")
     contrast: Fraction = Field(description="largest relative change of contrast, and of brightness")
+    bias: NotNegative = Field(
+        default=0.0,
+        description="largest change of the logarithm of brightness across a crop, as of the coils in MR",
+    )
     motion: Fraction = Field(description="share of samples that show the patient moving during the scan")
     motion_shift: NotNegative = Field(description="largest movement during the scan, voxels")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.cases import Case, case_landmarks
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.intensity import cleaned
 from LandmarkDetectionLib.data.shape import clear_symmetry, mean_shape
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume, read_volume
@@ -26,10 +27,16 @@ LINE = 0.035
 """Of its length: landmarks that lie no farther aside are in one line."""
 STANDARD_POSE_DEGREES = 30.0
 ANY_POSE = 180.0
+BIAS = 1.4
+"""Largest logarithm of how much brighter one side of the anatomy is, where brightness has no scale."""
 ALIKE_DEGREES, MOST_ALIKE = 45.0, 0.9
 """Scans lie alike where such a share of them is turned by no more from one of them."""
-HOUNSFIELD_BELOW = -500.0
-"""Only a scale on which air is about -1000 reaches this far down."""
+HOUNSFIELD_AIR = -3100.0, -500.0
+"""A scan that shows air ends here on a scale on which it is about -1000; some programs fill with -3024."""
+HOUNSFIELD_FAT = -30.0
+"""A scan that shows no air ends below this, and other scales than Hounsfield's at 0."""
+HOUNSFIELD_TEETH = 3000.0
+"""Nothing is denser but metal."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ class CaseMeasures:
     Attributes:
         spacing: (3,) of the voxels, mm.
         extent: (3,) edge lengths of the scan, mm.
-        percentiles: of the intensities in the box around the landmarks: 0.5, 99.5.
-        lowest: intensity of the scan.
+        percentiles: of the intensities in the box around the landmarks, but for fill and metal: 0.5, 99.5.
+        lowest: intensity of the scan, but for fill.
         positions: (K, 3) world mm, NaN where absent.
     """
 
@@ -80,6 +87,12 @@ class Survey:
     lie_alike: bool
     mirrors: bool
     reasons: tuple[str, ...]
+
+    def bias_across(self, extent: float) -> float:
+        """Largest logarithm of how much brighter one side of a crop is, whose edges measure `extent` mm."""
+        if self.image.normaliser == "fixed":
+            return 0.0
+        return rounded(BIAS * min(extent / max(self.span, extent), 1.0))
 
 
 def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Path) -> Survey:
@@ -128,6 +141,7 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
 def measure_case(case: Case, table: LandmarkTable) -> CaseMeasures:
     """Read a case and measure it."""
     volume = read_volume(case.image_path)
+    volume = Volume(cleaned(volume.voxels), volume.frame)
     positions = case_landmarks(case, table).positions_of(table.names)
     frame = volume.frame
     low, high = np.percentile(_around(volume, positions), [0.5, 99.5])
@@ -155,8 +169,8 @@ def choose_spacing(measures: Sequence[CaseMeasures]) -> tuple[float, str]:
 def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[ImageSection, str]:
     """A fixed window for Hounsfield units, otherwise percentiles of each scan."""
     low = float(np.median([measure.percentiles[0] for measure in measures]))
-    high = float(np.median([measure.percentiles[1] for measure in measures]))
-    if all(measure.lowest <= HOUNSFIELD_BELOW for measure in measures) and round(high) > round(low):
+    high = min(float(np.median([measure.percentiles[1] for measure in measures])), HOUNSFIELD_TEETH)
+    if _in_hounsfield(measures) and round(high) > round(low):
         chosen: tuple[Literal["fixed", "adaptive"], float, float] = ("fixed", round(low), round(high))
         reason = (
             "image.normaliser fixed: Hounsfield units; 99 % around the landmarks lie in "
@@ -168,6 +182,17 @@ def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[Ima
             "image.normaliser adaptive: the intensities are not Hounsfield units; percentiles of each scan."
         )
     return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
+
+
+def _in_hounsfield(measures: Sequence[CaseMeasures]) -> bool:
+    """Whether at least half of the scans end at the air of Hounsfield's scale, and the others at its fat.
+
+    A scan that is cut within the body shows no air; one of a single value says nothing.
+    """
+    lowest = np.array([m.lowest for m in measures if m.percentiles[0] < m.percentiles[1]])
+    airy = (lowest >= HOUNSFIELD_AIR[0]) & (lowest <= HOUNSFIELD_AIR[1])
+    fat = (lowest > HOUNSFIELD_AIR[1]) & (lowest <= HOUNSFIELD_FAT)
+    return bool(airy.size and airy.mean() >= 0.5 and (airy | fat).all())
 
 
 def _turns(shapes: Array, constellation: Constellation) -> Array:

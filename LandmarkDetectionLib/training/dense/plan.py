@@ -113,6 +113,7 @@ def choose_augmentation(survey: Survey) -> AugmentationSection:
         noise=0.1,
         gamma=0.3,
         contrast=0.1,
+        bias=survey.bias_across(LARGEST_CROP * spacing),
         motion=0.1,
         motion_shift=2.0,
     )

@@ -198,6 +198,7 @@ def choose_locate(survey: Survey) -> LocateSection:
         augmentation=_augmentation(
             survey,
             spacing,
+            LOCATE_FIELD,
             rotation=TAUGHT if survey.lie_alike else ANY_POSE,
             scale=0.15,
             shear=0.05,
@@ -219,14 +220,16 @@ def choose_refine(survey: Survey) -> RefineSection:
         heat_width=rounded(REFINE_HEAT * spacing),
         deviation=deviation,
         cut=0.2,
-        augmentation=_augmentation(survey, spacing, rotation=8.0, scale=0.07, shear=0.03, warp=1.0),
+        augmentation=_augmentation(
+            survey, spacing, REFINE_FIELD, rotation=8.0, scale=0.07, shear=0.03, warp=1.0
+        ),
     )
 
 
 def _augmentation(
-    survey: Survey, spacing: float, *, rotation: float, scale: float, shear: float, warp: float
+    survey: Survey, spacing: float, field: int, *, rotation: float, scale: float, shear: float, warp: float
 ) -> AugmentationSection:
-    """Variations in proportion to the grid; the warp's amplitude is told in voxels."""
+    """Variations in proportion to a field's grid; the warp's amplitude is told in voxels."""
     return AugmentationSection(
         rotation=rotation,
         scale=scale,
@@ -238,6 +241,7 @@ def _augmentation(
         noise=0.1,
         gamma=0.3,
         contrast=0.1,
+        bias=survey.bias_across(field * spacing),
         motion=0.1,
         motion_shift=1.0,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.data.intensity import Normaliser, without_fill
+from LandmarkDetectionLib.data.intensity import Normaliser, cleaned, without_fill, without_metal
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.volume import Volume
 
@@ -130,3 +130,83 @@ def test_a_masked_background_saturated_bone_and_a_flat_scan_are_no_fill() -> Non
     labels = random.integers(0, 2, (9, 9, 9))
     for scan in (masked, saturated, flat, labels):
         assert without_fill(scan) is scan
+
+
+def a_head(*, air: float, soft: float, bone: float, noise: float) -> NDArray[np.float64]:
+    """Air around a block of soft tissue around a block of bone."""
+    voxels = np.full((40, 40, 40), air)
+    voxels[8:32, 8:32, 8:32] = soft
+    voxels[14:24, 14:24, 14:24] = bone
+    return voxels + np.random.default_rng(0).normal(0, noise, voxels.shape)
+
+
+CBCT = a_head(air=0, soft=1000, bone=2000, noise=25).clip(0)
+MICRO_CT = a_head(air=0, soft=11, bone=100, noise=3).clip(0)
+T1 = np.hypot(a_head(air=0, soft=400, bone=900, noise=20), 20)
+
+
+def with_bright(voxels: NDArray[np.float64], share: float, brightness: float) -> NDArray[np.float64]:
+    """A slab at the edge of the scan of so many voxels, about so bright."""
+    spoilt: NDArray[np.float64] = voxels.copy()
+    count = int(share * voxels.size)
+    spoilt.reshape(-1)[:count] = brightness * np.random.default_rng(1).uniform(0.7, 1.3, count)
+    return spoilt
+
+
+@pytest.mark.parametrize("scan", [CBCT, T1], ids=["cbct", "t1"])
+@pytest.mark.parametrize("share", [0.0005, 0.006, 0.01])
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_metal_takes_no_contrast_from_the_tissue(scan: NDArray[np.float64], share: float, kind: type) -> None:
+    spoilt: NDArray[Any] = with_bright(scan, share, 30 * scan.max()).clip(0, 65535).astype(kind)
+    prepared = cleaned(spoilt)
+    assert prepared.dtype == kind
+    metal = spoilt > 2 * scan.max()
+    np.testing.assert_allclose(MR(prepared)[~metal], MR(scan)[~metal], atol=0.05)
+    np.testing.assert_array_equal(prepared[~metal], spoilt[~metal])
+
+
+def test_metal_does_not_shine_into_the_tissue_around_it_where_the_grid_is_coarse() -> None:
+    scan: NDArray[np.float64] = CBCT.copy()
+    scan[10, 10, ::4] = np.linspace(50_000, 70_000, 10)
+    frame = Frame(size=(40, 40, 40), spacing=(1, 1, 1))
+    fixed = Preparation(4.0, Normaliser("fixed", 0, 4000))
+    plain, spoilt = fixed(Volume(CBCT, frame)).voxels, fixed(Volume(scan, frame)).voxels
+    np.testing.assert_allclose(spoilt, plain, atol=0.1)
+
+
+def test_metal_does_not_hide_what_lies_beyond_the_field_of_view() -> None:
+    spoilt = with_bright(CBCT, 0.01, 60_000)
+    beyond = np.random.default_rng(2).random(CBCT.shape) < 0.3
+    prepared = cleaned(np.where(beyond, -2000, spoilt).astype(np.int32))
+    assert prepared.min() >= 0
+    both = ~beyond & (spoilt < 5000)
+    np.testing.assert_allclose(MR(prepared)[both], MR(CBCT)[both], atol=0.06)
+
+
+@pytest.mark.parametrize("share", [0.003, 0.015, 0.03])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_bone_that_is_few_voxels_is_no_metal(share: float, kind: type) -> None:
+    soft = a_head(air=0, soft=11, bone=11, noise=3)
+    noise = np.random.default_rng(0).normal(0, 1, soft.shape)
+    for rest, bone in (
+        (soft.clip(0), 100),
+        (noise.clip(0), 100),
+        (np.zeros(soft.shape), 100),
+        (soft + 40, 140),
+    ):
+        scan: NDArray[Any] = with_bright(rest, share, bone).astype(kind)
+        assert without_metal(scan) is scan
+
+
+def test_scans_without_metal_stay_as_they_are() -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (9, 9, 9))
+    for scan in (CBCT, T1, MICRO_CT, CBCT - 1000, 1e4 * T1, np.zeros((5, 5, 5)), labels):
+        assert cleaned(scan) is scan
+
+
+@pytest.mark.parametrize("scan", [CBCT, T1, CBCT[14:24, 14:24, 14:24]], ids=["cbct", "t1", "no air"])
+def test_one_voxel_of_more_than_a_million_changes_nothing_else(scan: NDArray[np.float64]) -> None:
+    spoilt = scan.copy()
+    spoilt[5, 5, 5] = 1.7e6
+    others = spoilt < 1e6
+    np.testing.assert_allclose(MR(cleaned(spoilt))[others], MR(scan)[others], atol=0.02)

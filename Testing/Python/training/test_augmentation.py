@@ -181,6 +181,26 @@ def test_gamma_keeps_black_and_white_and_the_order_between(seed: int) -> None:
 
 @given(SEEDS)
 @settings(max_examples=20)
+def test_bias_is_smooth_leaves_black_and_stays_within_its_limit(seed: int) -> None:
+    flat, black = np.full((24, 20, 16), 0.6, np.float32), np.full((24, 20, 16), -1, np.float32)
+    varied = vary_intensities(np.random.default_rng(seed), flat, only(bias=1.4))
+    factors = (varied + 1) / 1.6
+    assert np.exp(-1.4) - 1e-5 <= factors.min() <= factors.max() <= 1 + 1e-5
+    assert max(np.abs(np.diff(factors, axis=axis)).max() for axis in range(3)) < 0.25
+    np.testing.assert_allclose(vary_intensities(np.random.default_rng(seed), black, only(bias=1.4)), -1)
+
+
+def test_bias_differs_between_crops() -> None:
+    flat = np.zeros((16, 16, 16), np.float32)
+    spreads = [
+        np.ptp(vary_intensities(np.random.default_rng(seed), flat, only(bias=1.4))) for seed in range(20)
+    ]
+    assert min(spreads) < 0.2
+    assert max(spreads) > 0.5
+
+
+@given(SEEDS)
+@settings(max_examples=20)
 def test_contrast_is_a_straight_line(seed: int) -> None:
     ramp = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 4, 4)
     varied = vary_intensities(np.random.default_rng(seed), ramp, only(contrast=0.1))

@@ -183,6 +183,30 @@ def test_one_scan_in_other_units_is_enough_for_percentiles() -> None:
     assert survey([*measures, replace(measures[0], lowest=0.0)]).image.normaliser == "adaptive"
 
 
+@pytest.mark.parametrize("lowest", [-120.0, -499.0])
+def test_cts_of_which_some_are_cut_within_the_body_keep_their_units(lowest: float) -> None:
+    measures = measured(250, 1, lowest=-1000.0, percentiles=(-900.0, 1500.0))
+    cut = [replace(measure, lowest=lowest, percentiles=(-110.0, 1500.0)) for measure in measures[:3]]
+    assert survey([*measures, *cut]).image.normaliser == "fixed"
+    assert survey(cut).image.normaliser == "adaptive", "nothing tells their units"
+
+
+def test_a_constant_scan_does_not_speak_against_hounsfield_units() -> None:
+    measures = measured(250, 1, lowest=-1000.0, percentiles=(-900.0, 1500.0))
+    constant = replace(measures[0], lowest=0.0, percentiles=(0.0, 0.0))
+    assert survey([*measures, constant]).image.normaliser == "fixed"
+    assert survey([constant] * 3).image.normaliser == "adaptive"
+
+
+def test_scales_that_reach_far_below_air_are_not_hounsfields() -> None:
+    assert survey(measured(250, 1, lowest=-1e7, percentiles=(-1e7, 1.5e7))).image.normaliser == "adaptive"
+
+
+def test_a_window_of_hounsfield_units_ends_at_the_densest_tooth() -> None:
+    made = survey(measured(250, 1, lowest=-1024.0, percentiles=(-900.0, 7500.0)))
+    assert (made.image.normaliser, made.image.high) == ("fixed", 3000)
+
+
 def test_hounsfield_units_without_contrast_do_not_make_an_empty_window() -> None:
     flat = survey(measured(250, 1, lowest=-1000.0, percentiles=(-1000.0, -999.8)))
     assert flat.image.low < flat.image.high
@@ -506,7 +530,7 @@ def test_a_case_is_measured_on_its_own_grid(tmp_path: Path) -> None:
     frame = Frame(size=(30, 20, 10), spacing=(0.5, 1, 2), direction=turn([1, 1, 0], 35) * [1, -1, 1])
     voxels = np.zeros(frame.shape, dtype=np.int16)
     voxels[4:7, 5:15, 10:20] = 100
-    voxels[0, 0, 0] = -7
+    voxels[0, 0, 0], voxels[9, 19, 29] = -7, 101
     write_volume(Volume(voxels, frame), tmp_path / "scan.nrrd")
     points = frame.index_to_world([[11, 6, 4.4], [18, 13, 5.6], [np.nan] * 3])
     write_landmarks(LandmarkSet(("a", "b", "c"), points), tmp_path / "scan.mrk.json")
@@ -517,6 +541,43 @@ def test_a_case_is_measured_on_its_own_grid(tmp_path: Path) -> None:
     assert measures.percentiles == (100, 100), "in the box around the landmarks"
     assert measures.lowest == -7
     np.testing.assert_allclose(measures.positions, points[[2, 0, 1]], atol=1e-6)
+
+
+def scan_with(tmp_path: Path, voxels: NDArray[Any]) -> CaseMeasures:
+    """What is measured on a scan whose landmarks lie in two of its corners."""
+    depth, height, width = voxels.shape
+    frame = Frame(size=(width, height, depth), spacing=(1, 1, 1))
+    write_volume(Volume(voxels, frame), tmp_path / "scan.nrrd")
+    points = frame.index_to_world([[0, 0, 0], [width - 1, height - 1, depth - 1]])
+    write_landmarks(LandmarkSet(("a", "b"), points), tmp_path / "scan.mrk.json")
+    case = Case("scan", tmp_path / "scan.nrrd", tmp_path / "scan.mrk.json")
+    return measure_case(case, LandmarkTable.from_names(["a", "b"]))
+
+
+def a_ct(air: float) -> NDArray[np.int32]:
+    """A cube of tissue in air that is not quite the same everywhere."""
+    voxels = np.random.default_rng(0).normal(air, 20, (30, 30, 30)).clip(air)
+    voxels[8:22, 8:22, 8:22] += 1050
+    return voxels.astype(np.int32)
+
+
+@pytest.mark.parametrize("fill", [-1024, -2000, -3024])
+def test_fill_beyond_the_field_of_view_is_no_air_of_hounsfields_scale(tmp_path: Path, fill: int) -> None:
+    scan = a_ct(0)
+    scan[:, :4] = fill
+    measures = scan_with(tmp_path, scan)
+    assert measures.lowest == 0
+    assert measures.percentiles[0] >= 0
+
+
+def test_fill_and_metal_do_not_move_the_window_around_the_landmarks(tmp_path: Path) -> None:
+    plain = scan_with(tmp_path, a_ct(-1000))
+    scan = a_ct(-1000)
+    scan[0, 10:18] = np.random.default_rng(1).integers(30_000, 60_000, (8, 30))
+    scan[:, :4] = -2000
+    measures = scan_with(tmp_path, scan)
+    assert measures.lowest == plain.lowest
+    np.testing.assert_allclose(measures.percentiles, plain.percentiles, atol=20)
 
 
 def test_the_landmark_table_beside_the_split_is_trained(tmp_path: Path) -> None:
