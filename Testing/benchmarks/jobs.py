@@ -407,6 +407,7 @@ def training_case(folder: Path, spacing: float) -> tuple[Any, Any]:
         deviation=0.17,
         image=ImageSection(spacing=0.15, normaliser="adaptive", low=0.5, high=99.5),
         rotation=180.0,
+        lie_alike=False,
         mirrors=False,
         reasons=(),
     )

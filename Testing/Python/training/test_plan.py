@@ -212,6 +212,15 @@ def test_hounsfield_units_without_contrast_do_not_make_an_empty_window() -> None
     assert flat.image.low < flat.image.high
 
 
+def test_brightness_varies_across_a_crop_where_it_has_no_scale_as_much_as_the_crop_shows() -> None:
+    made = survey(measured(22, 0.2))
+    assert choose_locate(made).augmentation.bias == 1.4
+    assert choose_refine(made).augmentation.bias == pytest.approx(1.4 * 32 * 0.2 / made.span, rel=0.02)
+    assert choose_augmentation(made).bias > 0
+    ct = survey(measured(250, 1, lowest=-1000.0, percentiles=(-900.0, 1500.0)))
+    assert choose_locate(ct).augmentation.bias == choose_augmentation(ct).bias == 0
+
+
 def posed(degrees: float, **changes: Any) -> Survey:
     base = measured(22, 0.2)
     return survey(
