@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.frame import Frame
+from LandmarkDetectionLib.data.shape import fit_similarity
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.training.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
@@ -135,6 +136,30 @@ def test_a_coarse_field_shows_each_landmark_where_it_says_under_its_own_name(tmp
         assert min(apart) < 0.1
         orders.add(int(np.argmin(apart)))
     assert orders == {0, 1}
+
+
+def test_a_field_that_is_not_turned_shows_every_case_upright(tmp_path: Path) -> None:
+    """As the first stands, however the others lie in their scans."""
+    cases = [a_case(tmp_path, seed) for seed in range(3)]
+    samples = coarse_fields(cases, coarse(augmentation=STILL), seed=2)
+    expected = cases[0].positions - cases[0].positions.mean(axis=0)
+    for number in range(6):
+        places = samples[number][1].double().numpy()
+        np.testing.assert_allclose(places - places.mean(axis=0), expected, atol=1e-3)
+
+
+def test_fields_are_turned_further_as_training_goes_on(tmp_path: Path) -> None:
+    turning = QUIET.model_copy(update={"rotation": 180.0, "mirror": 0.0})
+    case = a_case(tmp_path, 1)
+    samples = coarse_fields([case], coarse(field=16, augmentation=turning), seed=2, planned=300)
+
+    def angles(numbers: range) -> list[float]:
+        fits = [fit_similarity(case.positions, samples[number][1].double().numpy()) for number in numbers]
+        return [float(np.degrees(np.arccos((np.trace(fit.rotation) - 1) / 2))) for fit in fits]
+
+    first, last = angles(range(60)), angles(range(180, 240))
+    assert 45 < max(first) < 61 and max(last) > 150
+    assert np.mean(np.array(last) < 60) < 0.25, "any pose in the end"
 
 
 def test_a_landmark_that_is_absent_has_no_place(tmp_path: Path) -> None:

@@ -196,3 +196,14 @@ def test_the_largest_warp_does_not_fold(seed: int) -> None:
 @pytest.mark.parametrize("signs", list(product((-1, 1), repeat=3)))
 def test_an_odd_number_of_reversed_axes_mirrors(signs: tuple[int, ...]) -> None:
     assert SpatialTransform(np.zeros(3), np.diag(signs).astype(float)).mirrors == (np.prod(signs) < 0)
+
+
+@given(SEEDS)
+@settings(max_examples=20)
+def test_the_same_crop_of_turned_anatomy_shows_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = transform(rng, rng.uniform(-5, 5, 3), bent=True, mirrored=bool(rng.integers(2)))
+    rotation, point = turn(rng), rng.uniform(-50, 50, 3)
+    points = rng.uniform(-12, 12, (7, 3))
+    moved = drawn.around(point, rotation).to_scan(points)
+    np.testing.assert_allclose(moved, drawn.to_scan(points) @ rotation.T + point, atol=1e-9)
