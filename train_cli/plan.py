@@ -67,7 +67,7 @@ def run(
     """
     from LandmarkDetectionLib.data.table import write_table
     from LandmarkDetectionLib.training.config import write_config
-    from LandmarkDetectionLib.training.plan import make_plan
+    from LandmarkDetectionLib.training.planning.plan import make_plan
 
     if engine is not None and engine not in ENGINES:
         raise InputError(f"--engine {engine}: there is no such engine; use {' or '.join(ENGINES)}.")

@@ -83,9 +83,9 @@ def run(
     """
     from LandmarkDetectionLib.model.bundle import load_bundle
     from LandmarkDetectionLib.model.doubt import doubt_of
+    from LandmarkDetectionLib.training.cases.folds import Fold
     from LandmarkDetectionLib.training.config import read_config
-    from LandmarkDetectionLib.training.folds import Fold
-    from LandmarkDetectionLib.training.loop import is_first_process
+    from LandmarkDetectionLib.training.running.loop import is_first_process
 
     overrides = list(changes or ())
     work = _work(fold, folds)
@@ -124,9 +124,9 @@ def run(
 
 def _work(fold: str | None, folds: int | None) -> Callable[..., Path]:
     """What trains: one model, one part of a cross-validation, or all of it."""
-    from LandmarkDetectionLib.training.cross_validation import cross_validate, train_part
-    from LandmarkDetectionLib.training.folds import Fold
-    from LandmarkDetectionLib.training.loop import train
+    from LandmarkDetectionLib.training.cases.folds import Fold
+    from LandmarkDetectionLib.training.running.cross_validation import cross_validate, train_part
+    from LandmarkDetectionLib.training.running.loop import train
 
     if folds is None:
         return train

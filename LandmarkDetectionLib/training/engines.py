@@ -12,9 +12,9 @@ from LandmarkDetectionLib.training.dense.plan import plan_dense
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.engine import LocateRefineEngine
 from LandmarkDetectionLib.training.locate_refine.plan import plan_locate_refine
+from LandmarkDetectionLib.training.running.stage import Engine
+from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.sections import TrainingConfig
-from LandmarkDetectionLib.training.stage import Engine
-from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 @dataclass(frozen=True)

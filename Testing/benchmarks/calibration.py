@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from LandmarkDetectionLib.model.bundle import Calibration, load_bundle
-from LandmarkDetectionLib.training.loop import VALIDATION
-from LandmarkDetectionLib.training.outcomes import calibration_of, is_given, read_outcomes
+from LandmarkDetectionLib.training.running.loop import VALIDATION
+from LandmarkDetectionLib.training.running.outcomes import calibration_of, is_given, read_outcomes
 
 
 def main(run: Path) -> None:

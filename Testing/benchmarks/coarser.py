@@ -21,7 +21,7 @@ from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.volume import Volume, read_volume
 from LandmarkDetectionLib.detection.detector import Detector, load_detector
 from LandmarkDetectionLib.detection.devices import resolve_device
-from LandmarkDetectionLib.training.loop import VALIDATION
+from LandmarkDetectionLib.training.running.loop import VALIDATION
 
 TOGETHER = (1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 4), (6, 6, 6), (1, 1, 2), (1, 1, 4)
 """Voxels along x, y, z that are averaged into one."""

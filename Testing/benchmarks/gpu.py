@@ -286,11 +286,11 @@ def training(device: torch.device, size: Size) -> Figures | str:
 
 def stages(folder: Path, device: torch.device) -> Iterator[tuple[str, Any, Any]]:
     """Each network in training, and its samples: of noise, but planned as a mouse skull's."""
-    from LandmarkDetectionLib.training.budget import training_section
     from LandmarkDetectionLib.training.locate_refine import plan
     from LandmarkDetectionLib.training.locate_refine.config import DetectionSection, LocateRefineConfig
     from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
     from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
+    from LandmarkDetectionLib.training.planning.budget import training_section
     from LandmarkDetectionLib.training.sections import DataSection
     from Testing.benchmarks.jobs import training_case
 

@@ -33,7 +33,7 @@ from LandmarkDetectionLib.detection.devices import resolve_device
 from LandmarkDetectionLib.phantom.scanner import add_streaks
 from LandmarkDetectionLib.phantom.settings import PhantomSettings
 from LandmarkDetectionLib.phantom.skull import PhantomCase, landmark_table, make_case
-from LandmarkDetectionLib.training.survey import measure_case, survey_of
+from LandmarkDetectionLib.training.planning.survey import measure_case, survey_of
 
 Image = NDArray[np.float32]
 

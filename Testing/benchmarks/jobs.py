@@ -146,13 +146,13 @@ def training(scan: Path, head_model: Path) -> Report:
     """Steps of both stages beside their convolutions alone."""
     from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
     from LandmarkDetectionLib.model.unet import UNetSettings
-    from LandmarkDetectionLib.training.allocator import keep_freed_memory
     from LandmarkDetectionLib.training.locate_refine.plan import (
         LOCATE_CHANNELS,
         LOCATE_FIELD,
         REFINE_CHANNELS,
         REFINE_FIELD,
     )
+    from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
 
     keep_freed_memory()
     words, ratios = [], []
@@ -387,9 +387,9 @@ def training_case(folder: Path, spacing: float) -> tuple[Any, Any]:
     """A case of noise for training, 22.5 mm along each edge, and a survey of its like."""
     from LandmarkDetectionLib.data.frame import Frame
     from LandmarkDetectionLib.data.table import LandmarkTable
-    from LandmarkDetectionLib.training.cache import PreparedCase
+    from LandmarkDetectionLib.training.cases.cache import PreparedCase
+    from LandmarkDetectionLib.training.planning.survey import Survey
     from LandmarkDetectionLib.training.sections import ImageSection
-    from LandmarkDetectionLib.training.survey import Survey
 
     random = np.random.default_rng(0)
     edge = round(22.5 / spacing)

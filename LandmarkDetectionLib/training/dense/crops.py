@@ -14,9 +14,9 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.shape import SymmetryPlane, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
+from LandmarkDetectionLib.training.samples.augmentation import draw_transform, vary_intensities
 
 Array = NDArray[np.float64]
 Known = NDArray[np.bool_]

@@ -15,16 +15,16 @@ from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.model.bundle import Bundle
-from LandmarkDetectionLib.training.cache import PreparedCase
-from LandmarkDetectionLib.training.checkpoints import load_best
-from LandmarkDetectionLib.training.coarser import coarser_looks
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.coarser import coarser_looks
+from LandmarkDetectionLib.training.cases.prepared_data import prepare
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.dense.crops import CropDataset
 from LandmarkDetectionLib.training.dense.module import DenseTraining, detection_settings
-from LandmarkDetectionLib.training.outcomes import Outcome, calibration_of, figures_of, tabulate
-from LandmarkDetectionLib.training.prepared_data import prepare
-from LandmarkDetectionLib.training.stage import Stage
-from LandmarkDetectionLib.training.tracking import VALIDATING, Track, untracked
+from LandmarkDetectionLib.training.running.checkpoints import load_best
+from LandmarkDetectionLib.training.running.outcomes import Outcome, calibration_of, figures_of, tabulate
+from LandmarkDetectionLib.training.running.stage import Stage
+from LandmarkDetectionLib.training.running.tracking import VALIDATING, Track, untracked
 
 _CAP_VOXELS = 10
 

@@ -13,9 +13,9 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.dense import DenseSettings, find_landmarks
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
-from LandmarkDetectionLib.training.averaging import AveragedTraining
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
+from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 
 
 class DenseTraining(AveragedTraining[VNet]):

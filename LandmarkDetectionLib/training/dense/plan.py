@@ -12,7 +12,15 @@ from torch import Tensor
 
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
-from LandmarkDetectionLib.training.budget import (
+from LandmarkDetectionLib.training.dense.config import (
+    DenseConfig,
+    DetectionSection,
+    LossSection,
+    NetworkSection,
+    SamplingSection,
+    TargetSection,
+)
+from LandmarkDetectionLib.training.planning.budget import (
     STEPS_PER_EPOCH,
     choose_epochs,
     epochs_of,
@@ -22,16 +30,9 @@ from LandmarkDetectionLib.training.budget import (
     shortage,
     training_section,
 )
-from LandmarkDetectionLib.training.dense.config import (
-    DenseConfig,
-    DetectionSection,
-    LossSection,
-    NetworkSection,
-    SamplingSection,
-    TargetSection,
-)
+from LandmarkDetectionLib.training.planning.survey import ANY_POSE, Survey, rounded
+from LandmarkDetectionLib.training.planning.variation import augmentation_of
 from LandmarkDetectionLib.training.sections import AugmentationSection, DataSection
-from LandmarkDetectionLib.training.survey import ANY_POSE, Survey, rounded
 
 LARGEST_CROP = 64
 BALL_VOXELS, SHELL_VOXELS = 2.0, 3.0
@@ -100,22 +101,16 @@ def choose_sampling(survey: Survey) -> SamplingSection:
 
 
 def choose_augmentation(survey: Survey) -> AugmentationSection:
-    """Variations in proportion to the grid."""
-    spacing = survey.image.spacing
-    return AugmentationSection(
+    """Variations of the largest crop."""
+    return augmentation_of(
+        survey,
+        survey.image.spacing,
+        LARGEST_CROP,
         rotation=survey.rotation,
         scale=0.15,
         shear=0.05,
-        mirror=0.5 if survey.mirrors else 0.0,
-        elastic=0.3,
-        elastic_spacing=rounded(16 * spacing),
-        elastic_amplitude=rounded(3 * spacing),
-        noise=0.1,
-        gamma=0.3,
-        contrast=0.1,
-        bias=survey.bias_across(LARGEST_CROP * spacing),
-        motion=0.1,
-        motion_shift=2.0,
+        warp=3.0,
+        motion=2.0,
     )
 
 

@@ -23,16 +23,16 @@ from LandmarkDetectionLib.detection.locate_refine import MIDLINE, Chain, LocateR
 from LandmarkDetectionLib.detection.refine import RefineSettings
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
-from LandmarkDetectionLib.training.checkpoints import epochs_done, load_best
+from LandmarkDetectionLib.training.cases.prepared_data import prepare
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
 from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.locate_refine.validation import validate
-from LandmarkDetectionLib.training.outcomes import calibration_of, figures_of, tabulate
-from LandmarkDetectionLib.training.prepared_data import prepare
-from LandmarkDetectionLib.training.processes import started_processes
-from LandmarkDetectionLib.training.stage import Stage
-from LandmarkDetectionLib.training.tracking import Track, untracked
+from LandmarkDetectionLib.training.running.checkpoints import epochs_done, load_best
+from LandmarkDetectionLib.training.running.outcomes import calibration_of, figures_of, tabulate
+from LandmarkDetectionLib.training.running.processes import started_processes
+from LandmarkDetectionLib.training.running.stage import Stage
+from LandmarkDetectionLib.training.running.tracking import Track, untracked
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.model.losses import heat_loss
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
-from LandmarkDetectionLib.training.averaging import AveragedTraining
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 
 Array = NDArray[np.float64]
 

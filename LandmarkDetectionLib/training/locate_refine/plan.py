@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
-from LandmarkDetectionLib.training.budget import (
+from LandmarkDetectionLib.training.locate_refine.config import (
+    DetectionSection,
+    LocateRefineConfig,
+    LocateSection,
+    RefineSection,
+)
+from LandmarkDetectionLib.training.planning.budget import (
     epochs_of,
     expectation,
     hours_for,
@@ -19,14 +25,9 @@ from LandmarkDetectionLib.training.budget import (
     shortage,
     training_section,
 )
-from LandmarkDetectionLib.training.locate_refine.config import (
-    DetectionSection,
-    LocateRefineConfig,
-    LocateSection,
-    RefineSection,
-)
-from LandmarkDetectionLib.training.sections import AugmentationSection, DataSection
-from LandmarkDetectionLib.training.survey import ANY_POSE, Survey, rounded
+from LandmarkDetectionLib.training.planning.survey import ANY_POSE, Survey, rounded
+from LandmarkDetectionLib.training.planning.variation import augmentation_of
+from LandmarkDetectionLib.training.sections import DataSection
 
 LOCATE_FIELD = 48
 REFINE_FIELD = 32
@@ -195,7 +196,7 @@ def choose_locate(survey: Survey) -> LocateSection:
         cut=0.4,
         batch=1,
         share=0.5,
-        augmentation=_augmentation(
+        augmentation=augmentation_of(
             survey,
             spacing,
             LOCATE_FIELD,
@@ -203,6 +204,7 @@ def choose_locate(survey: Survey) -> LocateSection:
             scale=0.15,
             shear=0.05,
             warp=2.5,
+            motion=1.0,
         ),
     )
 
@@ -220,30 +222,9 @@ def choose_refine(survey: Survey) -> RefineSection:
         heat_width=rounded(REFINE_HEAT * spacing),
         deviation=deviation,
         cut=0.2,
-        augmentation=_augmentation(
-            survey, spacing, REFINE_FIELD, rotation=8.0, scale=0.07, shear=0.03, warp=1.0
+        augmentation=augmentation_of(
+            survey, spacing, REFINE_FIELD, rotation=8.0, scale=0.07, shear=0.03, warp=1.0, motion=1.0
         ),
-    )
-
-
-def _augmentation(
-    survey: Survey, spacing: float, field: int, *, rotation: float, scale: float, shear: float, warp: float
-) -> AugmentationSection:
-    """Variations in proportion to a field's grid; the warp's amplitude is told in voxels."""
-    return AugmentationSection(
-        rotation=rotation,
-        scale=scale,
-        shear=shear,
-        mirror=0.5 if survey.mirrors else 0.0,
-        elastic=0.3,
-        elastic_spacing=rounded(16 * spacing),
-        elastic_amplitude=rounded(warp * spacing),
-        noise=0.1,
-        gamma=0.3,
-        contrast=0.1,
-        bias=survey.bias_across(field * spacing),
-        motion=0.1,
-        motion_shift=1.0,
     )
 
 

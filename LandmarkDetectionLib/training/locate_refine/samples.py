@@ -15,9 +15,9 @@ from LandmarkDetectionLib.data.sampling import grid_axis
 from LandmarkDetectionLib.data.shape import symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.detection.locate_refine import MIDLINE
-from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
+from LandmarkDetectionLib.training.samples.augmentation import draw_transform, vary_intensities
 
 Array = NDArray[np.float64]
 

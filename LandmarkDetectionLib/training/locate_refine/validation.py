@@ -16,10 +16,10 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.locate_refine import Chain
 from LandmarkDetectionLib.detection.refine import Refined
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
-from LandmarkDetectionLib.training.cache import PreparedCase
-from LandmarkDetectionLib.training.coarser import coarser_looks
-from LandmarkDetectionLib.training.outcomes import Outcome
-from LandmarkDetectionLib.training.tracking import VALIDATING, Track, untracked
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.coarser import coarser_looks
+from LandmarkDetectionLib.training.running.outcomes import Outcome
+from LandmarkDetectionLib.training.running.tracking import VALIDATING, Track, untracked
 
 Array = NDArray[np.float64]
 

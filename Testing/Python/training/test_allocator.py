@@ -7,7 +7,7 @@ import pytest
 
 TOUCH = """
 import resource, sys, torch
-from LandmarkDetectionLib.training.allocator import keep_freed_memory
+from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(12):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.training.augmentation import draw_transform, vary_intensities, with_motion
+from LandmarkDetectionLib.training.samples.augmentation import draw_transform, vary_intensities, with_motion
+from LandmarkDetectionLib.training.samples.spatial import SpatialTransform
 from LandmarkDetectionLib.training.sections import AugmentationSection
-from LandmarkDetectionLib.training.spatial import SpatialTransform
 
 Array = NDArray[np.float64]
 

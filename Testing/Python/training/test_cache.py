@@ -26,7 +26,7 @@ from LandmarkDetectionLib.data.masks import draw_mask
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, read_volume, write_volume
-from LandmarkDetectionLib.training.cache import (
+from LandmarkDetectionLib.training.cases.cache import (
     PreparedCase,
     digest_of,
     prepare_split,
@@ -338,10 +338,10 @@ from pathlib import Path
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.training.cache import prepare_split
-from LandmarkDetectionLib.training.coarser import coarser_looks
+from LandmarkDetectionLib.training.cases.cache import prepare_split
+from LandmarkDetectionLib.training.cases.coarser import coarser_looks
 from LandmarkDetectionLib.training.config import read_config
-from LandmarkDetectionLib.training.loop import train
+from LandmarkDetectionLib.training.running.loop import train
 table = LandmarkTable.from_names(["nose", "chin", "ear"])
 preparation = Preparation(1.5, Normaliser("fixed", -1000, 1000))
 split = prepare_split(Path(sys.argv[1]), table, preparation, Path(sys.argv[2]))

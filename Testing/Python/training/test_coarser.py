@@ -7,7 +7,7 @@ import numpy as np
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.training.coarser import coarser_looks
+from LandmarkDetectionLib.training.cases.coarser import coarser_looks
 from Testing.resampling import resample
 
 FIXED = Normaliser("fixed", -1000, 2000)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.training.failures import explain, explained
+from LandmarkDetectionLib.training.running.failures import explain, explained
 
 
 def too_much_memory() -> None:

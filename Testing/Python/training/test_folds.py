@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
-from LandmarkDetectionLib.training.cache import PreparedCase
-from LandmarkDetectionLib.training.folds import Fold, take_fold
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.folds import Fold, take_fold
 
 
 def cases_of(groups: list[str]) -> list[PreparedCase]:

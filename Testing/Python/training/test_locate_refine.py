@@ -16,7 +16,7 @@ from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.shape import fit_similarity
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
 from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.sections import AugmentationSection

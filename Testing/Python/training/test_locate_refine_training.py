@@ -19,7 +19,7 @@ from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidate
 from LandmarkDetectionLib.detection.locate_refine import Chain, LocateRefineSettings
 from LandmarkDetectionLib.detection.refine import FineScan, RefineSettings
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.engine import detection_settings

@@ -27,11 +27,11 @@ from LandmarkDetectionLib.data.table import LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.detector import load_detector
 from LandmarkDetectionLib.model.bundle import load_bundle
-from LandmarkDetectionLib.training.checkpoints import summarise
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig
-from LandmarkDetectionLib.training.loop import Loader, precision_of, train
-from LandmarkDetectionLib.training.processes import started_processes
+from LandmarkDetectionLib.training.running.checkpoints import summarise
+from LandmarkDetectionLib.training.running.loop import Loader, precision_of, train
+from LandmarkDetectionLib.training.running.processes import started_processes
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -415,7 +415,8 @@ def test_an_error_of_ours_is_neither_a_stop_nor_the_machine(a_config: DenseConfi
 
 def test_a_loading_process_is_silent_about_a_trainer_that_is_gone_and_about_nothing_else() -> None:
     script = (
-        "import sys; from LandmarkDetectionLib.training.loop import _leave_stopping_to_the_trainer as start; "
+        "import sys; from LandmarkDetectionLib.training.running import loop; "
+        "start = loop._leave_stopping_to_the_trainer; "
         "start(0); [sys.excepthook(type(e), e, None) for e in (EOFError('one'), BrokenPipeError('two'), "
         "ValueError('three'))]"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
-from LandmarkDetectionLib.training.outcomes import (
+from LandmarkDetectionLib.training.running.outcomes import (
     Outcome,
     calibration_of,
     figures_of,

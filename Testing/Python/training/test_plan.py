@@ -18,7 +18,6 @@ from LandmarkDetectionLib.data.landmark_files import write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable, write_table
 from LandmarkDetectionLib.data.volume import Volume, write_volume
-from LandmarkDetectionLib.training.budget import choose_epochs
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig, NetworkSection
 from LandmarkDetectionLib.training.dense.plan import (
@@ -38,8 +37,9 @@ from LandmarkDetectionLib.training.locate_refine.plan import (
     measure_refine_step,
     share_out,
 )
-from LandmarkDetectionLib.training.plan import Plan, make_plan
-from LandmarkDetectionLib.training.survey import (
+from LandmarkDetectionLib.training.planning.budget import choose_epochs
+from LandmarkDetectionLib.training.planning.plan import Plan, make_plan
+from LandmarkDetectionLib.training.planning.survey import (
     CaseMeasures,
     Survey,
     measure_case,

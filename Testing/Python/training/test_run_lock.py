@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.training.run_lock import locked
+from LandmarkDetectionLib.training.running.run_lock import locked
 
 ROOT = Path(__file__).parents[3]
 HOLDS = """
 import sys, time
 from pathlib import Path
-from LandmarkDetectionLib.training.run_lock import locked
+from LandmarkDetectionLib.training.running.run_lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

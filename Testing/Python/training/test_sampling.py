@@ -19,10 +19,10 @@ from LandmarkDetectionLib.data.masks import mask_centres
 from LandmarkDetectionLib.data.shape import symmetry_plane
 from LandmarkDetectionLib.data.table import Landmark, LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.dense.crops import CropDataset
-from LandmarkDetectionLib.training.sampling import EpochSampler
+from LandmarkDetectionLib.training.samples.sampling import EpochSampler
 from Testing.resampling import resample
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.training.spatial import ElasticWarp, SpatialTransform
+from LandmarkDetectionLib.training.samples.spatial import ElasticWarp, SpatialTransform
 from Testing.resampling import resample
 
 Array = NDArray[np.float64]

@@ -17,7 +17,7 @@ from LandmarkDetectionLib.data.shape_model import learn_shape
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment
 from LandmarkDetectionLib.detection.refine import Refined
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.validation import CUTS, _cuts, _found, _outcome
 
 EXTENT = np.array([40.0, 44, 48])

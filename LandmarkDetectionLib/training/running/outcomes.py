@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.detection.calibrate import COVERAGE, calibrated_presence, fit_level, fit_presence
 from LandmarkDetectionLib.model.bundle import Calibration, Level
-from LandmarkDetectionLib.training.checkpoints import measured
+from LandmarkDetectionLib.training.running.checkpoints import measured
 
 Array = NDArray[np.float64]
 

@@ -25,17 +25,17 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, write_text
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import save_bundle
-from LandmarkDetectionLib.training.allocator import keep_freed_memory
-from LandmarkDetectionLib.training.checkpoints import AtomicCheckpointIO, EpochEnd, newest_whole
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
-from LandmarkDetectionLib.training.failures import explained
-from LandmarkDetectionLib.training.processes import started_processes
-from LandmarkDetectionLib.training.run_lock import locked
-from LandmarkDetectionLib.training.sampling import EpochSampler
+from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
+from LandmarkDetectionLib.training.running.checkpoints import AtomicCheckpointIO, EpochEnd, newest_whole
+from LandmarkDetectionLib.training.running.failures import explained
+from LandmarkDetectionLib.training.running.processes import started_processes
+from LandmarkDetectionLib.training.running.run_lock import locked
+from LandmarkDetectionLib.training.running.stage import Stage
+from LandmarkDetectionLib.training.running.tracking import Track, untracked
+from LandmarkDetectionLib.training.samples.sampling import EpochSampler
 from LandmarkDetectionLib.training.sections import TrainingConfig
-from LandmarkDetectionLib.training.stage import Stage
-from LandmarkDetectionLib.training.tracking import Track, untracked
 
 VALIDATION = "validation.csv"
 """In a run folder: what its model said of cases that it was not trained on. A run that has it has ended."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import replacing, write_text
-from LandmarkDetectionLib.training.averaging import AveragedTraining
+from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.model.bundle import Bundle
-from LandmarkDetectionLib.training.averaging import AveragedTraining
-from LandmarkDetectionLib.training.tracking import Track, untracked
+from LandmarkDetectionLib.training.running.averaging import AveragedTraining
+from LandmarkDetectionLib.training.running.tracking import Track, untracked
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ import torch
 
 from LandmarkDetectionLib.data.cases import Case, discover_table, read_split
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.training.budget import SHORTAGE
 from LandmarkDetectionLib.training.engines import DEFAULT_ENGINE, ENGINES
+from LandmarkDetectionLib.training.planning.budget import SHORTAGE
+from LandmarkDetectionLib.training.planning.survey import measure_case, survey_of
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
-from LandmarkDetectionLib.training.survey import measure_case, survey_of
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.training.samples.spatial import ElasticWarp, SpatialTransform
 from LandmarkDetectionLib.training.sections import AugmentationSection
-from LandmarkDetectionLib.training.spatial import ElasticWarp, SpatialTransform
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]

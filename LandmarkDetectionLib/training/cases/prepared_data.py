@@ -11,10 +11,10 @@ import numpy as np
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.training.cache import PreparedCase, digest_of, prepare_split, table_of
-from LandmarkDetectionLib.training.folds import Fold, take_fold
+from LandmarkDetectionLib.training.cases.cache import PreparedCase, digest_of, prepare_split, table_of
+from LandmarkDetectionLib.training.cases.folds import Fold, take_fold
+from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
-from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 @dataclass(frozen=True)

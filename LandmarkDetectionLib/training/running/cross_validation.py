@@ -11,19 +11,19 @@ import pandas as pd
 import torch
 
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.training.cases.folds import Fold
 from LandmarkDetectionLib.training.engines import engine_for
-from LandmarkDetectionLib.training.folds import Fold
-from LandmarkDetectionLib.training.loop import (
+from LandmarkDetectionLib.training.running.loop import (
     VALIDATION,
     check_run_folder,
     is_distributed,
     is_first_process,
     train,
 )
-from LandmarkDetectionLib.training.outcomes import read_outcomes
-from LandmarkDetectionLib.training.run_lock import locked
+from LandmarkDetectionLib.training.running.outcomes import read_outcomes
+from LandmarkDetectionLib.training.running.run_lock import locked
+from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.sections import TrainingConfig
-from LandmarkDetectionLib.training.tracking import Track, untracked
 
 
 def cross_validate(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from LandmarkDetectionLib.data.cases import Case
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.splits import k_folds
-from LandmarkDetectionLib.training.cache import PreparedCase
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 
 
 @dataclass(frozen=True)

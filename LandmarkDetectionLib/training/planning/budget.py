@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from LandmarkDetectionLib.detection.devices import has_bf16
-from LandmarkDetectionLib.training.allocator import keep_freed_memory
+from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
 from LandmarkDetectionLib.training.sections import TrainingSection
 
 STEPS_PER_EPOCH = 50

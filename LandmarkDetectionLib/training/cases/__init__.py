@@ -1,0 +1,1 @@
+"""The cases of a run, prepared, and parted into folds."""

@@ -1,0 +1,1 @@
+"""What the networks learn from: crops, and how they are varied."""
