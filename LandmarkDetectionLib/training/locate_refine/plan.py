@@ -49,7 +49,11 @@ latter misses poses of cut anatomy."""
 LEAST_UPRIGHT, LEAST_ANYHOW = 600, 1200
 """Steps of locate without which a pose is not to be had; docs/method.md has the table."""
 REFINE_STEPS, LEAST_REFINE = 363, 300
-"""For each training case: half of them costs 5 %. Fewer than the latter place nothing."""
+"""For each training case, where so many fields lie across it as below: half of them costs 5 %. Fewer than the
+latter in all place nothing."""
+FIELDS_ACROSS, LEAST_SHARE = 4.7, 0.15
+"""Of refine across a mouse skull, on which these steps were found. Anatomy that is seen in fewer fields is
+seen more often: it needs fewer steps, in proportion to the square, but such a share of them at least."""
 FEWEST_CASES, MOST_CASES = 15, 76
 """There are as many steps as for so many cases at least, and at most."""
 TAUGHT = 60.0
@@ -158,7 +162,7 @@ def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hour
     """
     cases = float(np.clip(survey.cases, FEWEST_CASES, MOST_CASES))
     each, least = (UPRIGHT, LEAST_UPRIGHT) if survey.lie_alike else (ANYHOW, LEAST_ANYHOW)
-    needed = max(each * cases, least), REFINE_STEPS * cases
+    needed = max(each * cases, least), refine_steps(survey) * cases
     in_all = needed[0] * locate_seconds + needed[1] * refine_seconds
     allowed = in_all if hours is None else min(hours * 3600, in_all)
     locate = max(needed[0] * allowed / in_all, min(least, allowed / 2 / locate_seconds))
@@ -170,6 +174,12 @@ def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hour
         least=(epochs_of(least), epochs_of(LEAST_REFINE)),
         seconds=(locate_seconds, refine_seconds),
     )
+
+
+def refine_steps(survey: Survey) -> float:
+    """For each case, so many that each place of the anatomy is seen as often as on mouse skulls."""
+    fields = survey.span / (REFINE_FIELD * fine_spacing(survey))
+    return REFINE_STEPS * float(np.clip((fields / FIELDS_ACROSS) ** 2, LEAST_SHARE, 1.0))
 
 
 def _reason_for_rotation(survey: Survey) -> str:
@@ -209,9 +219,14 @@ def choose_locate(survey: Survey) -> LocateSection:
     )
 
 
+def fine_spacing(survey: Survey) -> float:
+    """Of refine's grid, mm: that of the scans, or coarser where the anatomy is large."""
+    return max(survey.image.spacing, rounded(survey.span / FINE_ACROSS))
+
+
 def choose_refine(survey: Survey) -> RefineSection:
     """A window that reaches as far as landmarks lie from the mean shape, and some more."""
-    spacing = max(survey.image.spacing, rounded(survey.span / FINE_ACROSS))
+    spacing = fine_spacing(survey)
     deviation = rounded(max(1.4 * survey.deviation, spacing))
     reach = int(np.ceil(DEVIATIONS * deviation / spacing))
     return RefineSection(

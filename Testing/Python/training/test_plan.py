@@ -35,6 +35,7 @@ from LandmarkDetectionLib.training.locate_refine.plan import (
     choose_locate,
     choose_refine,
     measure_refine_step,
+    refine_steps,
     share_out,
 )
 from LandmarkDetectionLib.training.planning.budget import choose_epochs
@@ -356,8 +357,8 @@ def test_a_limit_of_hours_means_fewer_epochs() -> None:
 
 @pytest.mark.parametrize("alike", [True, False])
 def test_both_networks_get_what_they_need_or_less_but_a_pose_comes_first(alike: bool) -> None:
-    """Steps of 0.1 and 0.5 s, 20 cases."""
-    made = replace(survey(measured(22, 0.2)), cases=20, lie_alike=alike)
+    """Steps of 0.1 and 0.5 s, 20 cases as large as a mouse skull."""
+    made = replace(survey(measured(22, 0.149)), cases=20, lie_alike=alike, span=22.4)
     whole = share_out(made, 0.1, 0.5, hours=None)
     assert (whole.locate, whole.refine) == whole.needed == ((12 if alike else 48), 145)
     assert whole.shortage() == () and share_out(made, 0.1, 0.5, hours=99) == whole
@@ -371,6 +372,15 @@ def test_both_networks_get_what_they_need_or_less_but_a_pose_comes_first(alike: 
     hours = (least * 5 + 6 * 25) / 3600
     assert sentence.startswith("--hours is too short:") and f"give it {hours:.2g} hours" in sentence
     assert share_out(made, 0.1, 0.5, hours=1.05 * hours).shortage() == ()
+
+
+def test_anatomy_that_is_seen_in_fewer_fields_needs_fewer_steps_of_refine() -> None:
+    skull = replace(survey(measured(22, 0.149)), span=22.4)
+    assert refine_steps(skull) == pytest.approx(363, rel=0.03)
+    assert refine_steps(replace(skull, span=11.2)) == pytest.approx(363 / 4, rel=0.03)
+    assert refine_steps(replace(skull, span=1.0)) == pytest.approx(0.15 * 363)
+    large = replace(skull, span=220.0)
+    assert refine_steps(large) == pytest.approx(363, rel=0.03), "on a coarser grid"
 
 
 def test_little_time_gets_the_small_network() -> None:
