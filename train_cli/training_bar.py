@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 from train_cli.console import Advance, Console
 
 
@@ -24,12 +25,12 @@ class TrainingBar(L.Callback):
             if trainer.current_epoch:
                 self._console.say(f"{title}: goes on from the end of epoch {trainer.current_epoch}.")
             self._advance = self._stack.enter_context(self._console.progress(title))
-            self._show(trainer)
+            self._show(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._show(trainer)
+        self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stack.close()
@@ -39,14 +40,16 @@ class TrainingBar(L.Callback):
     ) -> None:
         self._stack.close()
 
-    def _show(self, trainer: L.Trainer) -> None:
-        if self._advance is None or trainer.max_epochs is None:
+    def _show(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._advance is None:
             return
+        assert isinstance(module, AveragedTraining)
+        epochs = module.outlook(trainer.current_epoch)
         steps = int(trainer.num_training_batches) // trainer.accumulate_grad_batches
         metrics = trainer.callback_metrics
-        shown = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        shown = [f"epoch {trainer.current_epoch + 1}/{epochs}"]
         if "train_loss" in metrics:
             shown.append(f"loss {metrics['train_loss']:.3f}")
         if "val_median_mm" in metrics:
             shown.append(f"median error {metrics['val_median_mm']:.3g} mm")
-        self._advance(trainer.global_step, steps * trainer.max_epochs, ", ".join(shown))
+        self._advance(trainer.global_step, steps * epochs, ", ".join(shown))

@@ -90,6 +90,9 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
                 return min(math.ceil(done / _STABLE), self.epochs)
         return self.epochs
 
+    def outlook(self, done: int) -> int:
+        return self.planned if done < self.planned and self.ends == self.epochs else self.ends
+
     def figures(self, errors: Array) -> dict[str, float]:
         means = np.array([np.mean(case[~np.isnan(case)]) for case in errors if not np.isnan(case).all()])
         return {"val_right": float((means <= self.right).mean())}

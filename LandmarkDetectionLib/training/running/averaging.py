@@ -62,6 +62,10 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
         """Epochs after which it ends, by the table of metrics so far."""
         return self.epochs
 
+    def outlook(self, done: int) -> int:
+        """Epochs that it will likely have had in all, for a progress bar, after so many."""
+        return self.ends
+
     def figures(self, errors: Array) -> dict[str, float]:
         """What validation tells beside the errors in mm that `landmark_errors` gives."""
         return {}

@@ -113,6 +113,13 @@ def test_locate_ends_early_where_the_poses_are_right_and_get_no_better(config: L
     assert module.ends_after(better) == 140, "they did not stay right"
 
 
+def test_a_progress_bar_shows_what_is_planned_until_more_is_known(config: LocateRefineConfig) -> None:
+    module = locate(config, A_CASE)
+    assert (module.outlook(0), module.outlook(39), module.outlook(40)) == (40, 40, 140)
+    module.ends = 75
+    assert module.outlook(10) == module.outlook(60) == 75
+
+
 def test_the_rate_stays_and_falls_to_nothing_in_the_last_fifth(config: LocateRefineConfig) -> None:
     module = locate(config)
     rates = np.array([module._rate(step) for step in range(401)])
