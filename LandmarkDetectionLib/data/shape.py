@@ -54,6 +54,12 @@ class Similarity:
         """The same map with another scale; it takes the point `about` (3,) where this one takes it."""
         return Similarity(self.rotation, scale, self.apply(about) - scale * self.rotation @ about)
 
+    def after(self, first: Similarity) -> Similarity:
+        """This map after another one."""
+        return Similarity(
+            self.rotation @ first.rotation, self.scale * first.scale, self.apply(first.translation)
+        )
+
     def inverse(self) -> Similarity:
         """The map back."""
         return Similarity(

@@ -49,7 +49,7 @@ class Alignment:
     Attributes:
         pose: maps the mean shape into the scan; a proper rotation.
         support: what agrees with the pose, of all that the best candidates weigh, 0 to 1; the three that
-            agree most are left out, for any three fit some pose.
+            agree most count as one, for any three fit some pose.
     """
 
     pose: Similarity
@@ -101,7 +101,7 @@ def align(
         pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales, steadied)
         fitted.append((_agreement(pose.apply(places), points, weights, tolerance).max(axis=1), pose))
     agreeing, pose = max(fitted, key=lambda fit: float(fit[0].sum()))
-    return Alignment(pose, _support(agreeing, weights.max(axis=1)))
+    return Alignment(pose, _support(agreeing, weights.max(axis=1), fewest_points(steadied)))
 
 
 def _hypotheses(
@@ -211,12 +211,12 @@ def _fit_to_what_agrees(
     return pose
 
 
-def _support(agreeing: Array, weights: Array) -> float:
-    """The share of the weight that agrees, without the three that agree most: any three fit some pose.
+def _support(agreeing: Array, weights: Array, fitting: int) -> float:
+    """The share of the weight that agrees; those that agree most, as many as fit some pose, count as one.
 
     All together weigh as much as one certain candidate at least, or what is all but absent would agree too.
     """
-    others = np.argsort(-agreeing, kind="stable")[3:]
-    if not weights[others].any():
-        return float(agreeing.sum() / max(weights.sum(), 1.0))
-    return float(agreeing[others].sum() / max(weights[others].sum(), 1.0))
+    order = np.argsort(-agreeing, kind="stable")
+    shares = np.ones(len(order))
+    shares[order[:fitting]] /= fitting
+    return float(shares @ agreeing / max(float(shares @ weights), 1.0))

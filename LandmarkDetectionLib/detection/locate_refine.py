@@ -253,11 +253,11 @@ class Chain:
         """The pose that the scouts show; None where too few of them are there."""
         starts = pose.apply(self.shape)
         scouts = spread_out(self.shape, np.flatnonzero(scan.frame.contains(starts)), _SCOUTS)
-        if len(scouts) < self._fewest:
+        if not len(scouts):
             return None
         starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
         view = scan.look(starts, pose.rotation, self._window(doubt), doubt=doubt)
-        return self._pose_of(scan.read(view, starts, doubt=doubt), scan.frame)
+        return self._pose_of(scan.read(view, starts, doubt=doubt), scan.frame, pose)
 
     def _see_all(
         self, scan: FineScan, pose: Similarity, doubt: float, progress: Progress
@@ -273,19 +273,13 @@ class Chain:
             progress = part_of(progress, 1.0, 1.0)
             before = pose
             for _ in range(_READINGS):
-                shown = self._pose_of(scan.read(view, pose.apply(self.shape), doubt=doubt), scan.frame)
+                shown = self._pose_of(scan.read(view, pose.apply(self.shape), doubt=doubt), scan.frame, pose)
                 if shown is None:
                     return view, pose, doubt
                 pose, doubt = shown, 0.0
             if self._apart(pose, before) <= self.settings.tolerance / _FIRM:
                 break
         return view, pose, doubt
-
-    @property
-    def _fewest(self) -> int:
-        """Landmarks that the pose is fitted to: one more than tell it, or all there are of fewer."""
-        known = int(np.isfinite(self.shape).all(axis=1).sum())
-        return min(_FEWEST_SCOUTS, known) if self.constellation.tells_rotation else 1
 
     def _window(self, doubt: float) -> RefineSettings:
         """As wide as what is in doubt; a firm pose needs no more than in training."""
@@ -294,14 +288,23 @@ class Chain:
             return settings
         return replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
 
-    def _pose_of(self, seen: Refined, frame: Frame) -> Similarity | None:
-        """The pose that the landmarks show which are there; None where they are too few."""
+    def _pose_of(self, seen: Refined, frame: Frame, before: Similarity) -> Similarity | None:
+        """The pose that the landmarks show which are there; None where there are none.
+
+        A few of many do not tell it well enough: then it is the one before, moved onto them and turned as
+        little as that takes.
+        """
         shape, settings = self.shape, self.settings
         present = (seen.presences > 0) & frame.contains(np.nan_to_num(seen.positions))
         there = np.where(present[:, None], seen.positions, np.nan)
-        if common_points(there, shape) < self._fewest:
+        count, known = common_points(there, shape), int(np.isfinite(shape).all(axis=1).sum())
+        if not count:
             return None
-        fitted = self.constellation.pose_in(there)
+        if self.constellation.tells_rotation and count < min(_FEWEST_SCOUTS, known):
+            few = Constellation(before.apply(shape), (2 * settings.tolerance) ** 2)
+            fitted = few.pose_in(there).after(before)
+        else:
+            fitted = self.constellation.pose_in(there)
         size = float(np.clip(fitted.scale, settings.smallest / _BEYOND, settings.largest * _BEYOND))
         return fitted.with_scale(size, shape[np.isfinite(there).all(axis=1)].mean(axis=0))
 

@@ -25,6 +25,9 @@ ACROSS = 160
 """Voxels across the landmarks, at most: finer detail than this does not help."""
 LINE = 0.035
 """Of its length: landmarks that lie no farther aside are in one line."""
+LEAST_SEEN = 1 / 3
+"""Of a scan's shortest edge: few landmarks, or those that lie close together, are told from other places by
+what lies around them."""
 STANDARD_POSE_DEGREES = 30.0
 ANY_POSE = 180.0
 BIAS = 1.4
@@ -68,6 +71,7 @@ class Survey:
         shape: (K, 3) the mean shape, mm; NaN where never seen.
         span: the largest distance between two landmarks of a scan, mm (median).
         extent: the longest edge of a scan, mm (median).
+        seen: what one has to see of a scan at a time to know where one is, mm: all landmarks, or more.
         deviation: of a landmark from the mean shape in its best pose, along one axis, mm (root mean square).
         image: grid and intensity scale.
         rotation: how far heads are turned, degrees; 180 is any pose.
@@ -81,6 +85,7 @@ class Survey:
     shape: Array
     span: float
     extent: float
+    seen: float
     deviation: float
     image: ImageSection
     rotation: float
@@ -114,7 +119,8 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
     span = float(np.median([_span(measure.positions) for measure in measures]))
-    constellation = Constellation.of(shape, LINE * span)
+    constellation = Constellation.of(shape, max(LINE * span, spacing))
+    shortest = float(np.median([measure.extent.min() for measure in measures]))
     turns = _turns(shapes, constellation)
     rotation, rotation_reason = _choose_rotation(turns, constellation)
     return Survey(
@@ -123,6 +129,7 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         shape=shape,
         span=span,
         extent=float(np.median([measure.extent.max() for measure in measures])),
+        seen=max(span, LEAST_SEEN * shortest),
         deviation=_deviation(shapes, constellation),
         image=image,
         rotation=rotation,

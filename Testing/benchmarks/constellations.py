@@ -3,8 +3,8 @@
     python -m Testing.benchmarks.constellations KIND FOLDER [--engine dense] [KEY=VALUE ..]
     python -m Testing.benchmarks.constellations again KIND FOLDER
 
-KIND is one of those in `KINDS`. Heads are made in FOLDER, planned, briefly trained, and heads that no training
-has seen are detected; `again` only detects. A row tells how many landmarks were given a position, how far
+KIND is one of those in `KINDS`. Heads are made in FOLDER, planned, briefly trained, and heads that no
+training has seen are detected; `again` only detects. A row tells how many landmarks were given a position, how far
 these are off, and how far the mean shape is off in the pose that fits the truth best.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -47,9 +47,10 @@ HEADS = PhantomSettings(spacing=SPACING, cut_fraction=0.0, metal_fraction=0.0)
 OPEN = PhantomSettings(spacing=SPACING, cut_fraction=0.0, metal_fraction=0.0, max_jaw_opening_degrees=25.0)
 SHORT = {
     "locate-refine": (
-        "training.epochs=16",
+        "training.epochs=12",
         "training.batch=4",
         "locate.share=0.6",
+        "locate.cost=0.5",
         "locate.batch=2",
         "locate.channels=[8, 16, 32, 64]",
         "refine.channels=[8, 16, 32, 64]",
@@ -95,7 +96,7 @@ def in_a_line(head: Head) -> Points:
 def in_pairs(head: Head) -> Points:
     """Four landmarks, each with another half a voxel to its left."""
     points = named("Nasion", "Basion", "Menton", "Orbitale_L")(head)
-    beside = {f"{name} beside": point + [SPACING / 2, 0, 0] for name, point in points.items()}
+    beside = {f"{name} beside": point + np.array([SPACING / 2, 0, 0]) for name, point in points.items()}
     return {**points, **beside}
 
 
@@ -116,7 +117,9 @@ def with_a_bead(head: Head) -> Points:
 
 def jaw(head: Head) -> Points:
     """All landmarks, and the tips of some lower teeth."""
-    teeth = {f"Lower_{row:02d}": tooth.end.centre for row, tooth in enumerate(head.teeth[14:]) if row % 3 == 0}
+    teeth = {
+        f"Lower_{row:02d}": tooth.end.centre for row, tooth in enumerate(head.teeth[14:]) if row % 3 == 0
+    }
     return {**head.landmarks, **teeth}
 
 
@@ -218,34 +221,44 @@ def train(folder: Path, engine: str, changes: tuple[str, ...]) -> None:
     plan = [*program, "plan", str(folder / "train.csv"), "--output", config, "--engine", engine]
     subprocess.run(plan, check=True)
     flags = [word for setting in (*SHORT[engine], *changes) for word in ("--set", setting)]
-    subprocess.run([*program, "train", config, "--output", str(folder / engine), "--quiet", *flags], check=True)
+    subprocess.run(
+        [*program, "train", config, "--output", str(folder / engine), "--quiet", *flags], check=True
+    )
 
 
 def show(kind: Kind, folder: Path, engine: str) -> None:
-    """What is given a position in unseen heads, and how far off that is; for groups, for each of them."""
-    names = list(table_of(kind).names)
-    bundle = load_bundle(folder / engine / "model")
-    detector = load_detector(folder / engine / "model", resolve_device("cpu"))
-    constellation = Constellation.of(bundle.shape.mean, SPACING)
+    """What is given a position in unseen heads, whole and cut, and how far off that is; of groups, each."""
+    table, model = table_of(kind), folder / engine / "model"
+    rows: dict[str, NDArray[np.bool_]] = {"all": np.ones(len(table), bool)}
+    if kind.rare:
+        rows[kind.rare] = np.array([name == kind.rare for name in table.names])
+    if kind.points is jaw:
+        rows["Mandible"] = np.array([landmark.group == "Mandible" for landmark in table.landmarks])
+        rows["others"] = ~rows["Mandible"]
+    for cut in (False, True):
+        seen = replace(kind, settings=replace(kind.settings, cut_fraction=float(cut)))
+        truth, places, fitted = detected(seen, table.names, model)
+        for name, row in rows.items():
+            scans = "cut heads" if cut else "heads"
+            print(
+                f"{engine} {scans}, {name}: {told(truth[:, row], places[:, row], fitted[:, row])}", flush=True
+            )
+
+
+def detected(kind: Kind, names: tuple[str, ...], model: Path) -> tuple[Array, Array, Array]:
+    """Of unseen heads (N, K, 3) the truth, what is detected, and the mean shape in the pose of the truth."""
+    shape = load_bundle(model).shape.mean
+    detector, constellation = load_detector(model, resolve_device("cpu")), Constellation.of(shape, SPACING)
     truths, found, fitted = [], [], []
     for number in range(TESTED):
         volume, points, _ = make_scan(kind, FIRST_TESTED + number, bead=number % 2 == 0)
-        truth = np.array([points[name] for name in names])
-        truth[~volume.frame.contains(np.nan_to_num(truth))] = np.nan
+        anywhere = np.array([points[name] for name in names])
+        inside = volume.frame.contains(np.nan_to_num(anywhere))
         places = {item.name: item.position for item in detector.detect(volume)}
-        truths.append(truth)
+        truths.append(np.where(inside[:, None], anywhere, np.nan))
         found.append([places[name] for name in names])
-        fitted.append(constellation.pose_in(truth).apply(bundle.shape.mean))
-    truth, places = np.array(truths), np.array(found)
-    groups = [landmark.group for landmark in table_of(kind).landmarks]
-    rows: dict[str, NDArray[np.bool_]] = {"all": np.ones(len(names), bool)}
-    if kind.rare:
-        rows[kind.rare] = np.array([name == kind.rare for name in names])
-    if kind.points is jaw:
-        rows["Mandible"] = np.array([group == "Mandible" for group in groups])
-        rows["others"] = ~rows["Mandible"]
-    for name, row in rows.items():
-        print(f"{engine} {name}: {told(truth[:, row], places[:, row], np.array(fitted)[:, row])}", flush=True)
+        fitted.append(constellation.pose_in(anywhere).apply(shape))
+    return np.array(truths), np.array(found), np.array(fitted)
 
 
 def told(truth: Array, places: Array, fitted: Array) -> str:
@@ -253,11 +266,12 @@ def told(truth: Array, places: Array, fitted: Array) -> str:
     there, given = np.isfinite(truth).all(axis=2), np.isfinite(places).all(axis=2)
     errors = np.linalg.norm(places - truth, axis=2)[there & given]
     shape = np.linalg.norm(fitted - truth, axis=2)[there]
-    absent = f", {given[~there].mean():.0%} of {(~there).sum()} absent ones too" if (~there).any() else ""
+    absent = f" (and {given[~there].mean():.0%} of {(~there).sum()} absent ones)" if (~there).any() else ""
+    near = np.sum(errors < NEAR) / there.sum()
+    off = f"{errors.mean():.2f} mm on average, {errors.max():.1f} at most" if errors.size else "none"
     return (
-        f"{given[there].mean():.0%} of {there.sum()} given a position{absent}; {np.sum(errors < NEAR) / there.sum():.0%} within "
-        f"{NEAR:g} mm, {errors.mean() if errors.size else np.nan:.2f} mm on average "
-        f"(largest {errors.max() if errors.size else np.nan:.1f}); mean shape at the true pose {np.nanmean(shape):.2f} mm"
+        f"{given[there].mean():.0%} of {there.sum()} given a position{absent}, {near:.0%} within {NEAR:g} mm; "
+        f"{off}; mean shape at the true pose {np.nanmean(shape):.2f} mm"
     )
 
 

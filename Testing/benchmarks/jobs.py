@@ -404,6 +404,7 @@ def training_case(folder: Path, spacing: float) -> tuple[Any, Any]:
         shape=positions - positions.mean(axis=0),
         span=20.0,
         extent=22.5,
+        seen=20.0,
         deviation=0.17,
         image=ImageSection(spacing=0.15, normaliser="adaptive", low=0.5, high=99.5),
         rotation=180.0,

@@ -101,8 +101,7 @@ def plan_locate_refine(
         ),
     )
     reasons = (
-        f"locate.spacing {locate.spacing:g} mm: a field of {locate.field} voxels holds all landmarks "
-        f"(they span {survey.span:.3g} mm).",
+        _reason_for_field(survey, locate),
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
         f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
         _reason_for_rotation(survey),
@@ -171,6 +170,16 @@ def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hour
     )
 
 
+def _reason_for_field(survey: Survey, locate: LocateSection) -> str:
+    field = f"locate.spacing {locate.spacing:g} mm: a field of {locate.field} voxels holds "
+    if survey.seen > survey.span:
+        return (
+            f"{field}{survey.seen:.3g} mm of a scan, for the landmarks span {survey.span:.3g} mm only: they "
+            "are told by what lies around them."
+        )
+    return f"{field}all landmarks (they span {survey.span:.3g} mm)."
+
+
 def _reason_for_rotation(survey: Survey) -> str:
     if survey.lie_alike:
         return (
@@ -181,10 +190,10 @@ def _reason_for_rotation(survey: Survey) -> str:
 
 
 def choose_locate(survey: Survey) -> LocateSection:
-    """A field that holds all landmarks in any pose."""
-    spacing = max(survey.image.spacing, rounded(AROUND * survey.span / LOCATE_FIELD))
+    """A field that holds all landmarks in any pose, and enough of the scan to know it again."""
+    spacing = max(survey.image.spacing, rounded(AROUND * survey.seen / LOCATE_FIELD))
     stride = 2 ** len(LOCATE_CHANNELS)
-    across = int(np.ceil(AROUND * survey.span / spacing / stride)) * stride
+    across = int(np.ceil(AROUND * survey.seen / spacing / stride)) * stride
     return LocateSection(
         spacing=spacing,
         field=int(np.clip(across, 2 * stride, LOCATE_FIELD)),
