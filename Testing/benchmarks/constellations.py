@@ -4,8 +4,9 @@
     python -m Testing.benchmarks.constellations again KIND FOLDER
 
 KIND is one of those in `KINDS`. Heads are made in FOLDER, planned, briefly trained, and heads that no
-training has seen are detected; `again` only detects. A row tells how many landmarks were given a position, how far
-these are off, and how far the mean shape is off in the pose that fits the truth best.
+training has seen are detected, whole and with a field of view that ends short of a landmark; `again` only
+detects. A row tells how many landmarks were given a position, how far these are off, and how far the mean
+shape is off in the pose that fits the truth best.
 """
 
 from __future__ import annotations
@@ -270,8 +271,8 @@ def told(truth: Array, places: Array, fitted: Array) -> str:
     near = np.sum(errors < NEAR) / there.sum()
     off = f"{errors.mean():.2f} mm on average, {errors.max():.1f} at most" if errors.size else "none"
     return (
-        f"{given[there].mean():.0%} of {there.sum()} given a position{absent}, {near:.0%} within {NEAR:g} mm; "
-        f"{off}; mean shape at the true pose {np.nanmean(shape):.2f} mm"
+        f"{given[there].mean():.0%} of {there.sum()} given a position{absent}, {near:.0%} within "
+        f"{NEAR:g} mm; {off}; mean shape at the true pose {np.nanmean(shape):.2f} mm"
     )
 
 

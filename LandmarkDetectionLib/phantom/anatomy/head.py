@@ -45,7 +45,14 @@ def build_head(
     skin = build_soft_tissue(person, cranium.vault, [face.nasal_spine, *(arch.front for arch in face.arches)])
     flesh = tuple(Layer(part, Tissue.SOFT) for part in mandible.flesh)
     return Head(
-        layers=(*skin.layers, *flesh, *cranium.vault_layers, *cranium.base_layers, *face.layers, *mandible.layers),
+        layers=(
+            *skin.layers,
+            *flesh,
+            *cranium.vault_layers,
+            *cranium.base_layers,
+            *face.layers,
+            *mandible.layers,
+        ),
         landmarks={
             name: np.asarray(point)
             for part in (cranium, face, mandible)

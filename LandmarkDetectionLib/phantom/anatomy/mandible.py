@@ -21,7 +21,6 @@ from LandmarkDetectionLib.phantom.shapes import (
     chain,
 )
 
-
 _FLESH = 8.0  # mm of soft tissue around an open jaw
 
 
