@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks
-from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.constellation import Constellation, Part, moving_parts
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.intensity import cleaned
 from LandmarkDetectionLib.data.shape import clear_symmetry, mean_shape
@@ -73,6 +73,8 @@ class Survey:
         extent: the longest edge of a scan, mm (median).
         seen: what one has to see of a scan at a time to know where one is, mm: all landmarks, or more.
         deviation: of a landmark from the mean shape in its best pose, along one axis, mm (root mean square).
+        parts: of the anatomy that move against each other; none where it is one.
+        within_parts: as `deviation`, from the mean shape in the best pose of a landmark's part.
         image: grid and intensity scale.
         rotation: how far heads are turned, degrees; 180 is any pose.
         lie_alike: whether nearly all scans have the same pose but for a few dozen degrees.
@@ -87,6 +89,8 @@ class Survey:
     extent: float
     seen: float
     deviation: float
+    parts: tuple[Part, ...]
+    within_parts: float
     image: ImageSection
     rotation: float
     lie_alike: bool
@@ -119,7 +123,10 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
     span = float(np.median([_span(measure.positions) for measure in measures]))
-    constellation = Constellation.of(shape, max(LINE * span, spacing))
+    noise = max(LINE * span, spacing)
+    constellation = Constellation.of(shape, noise)
+    groups = [landmark.group for landmark in table.landmarks]
+    parts = moving_parts(shapes, constellation, groups, noise)
     shortest = float(np.median([measure.extent.min() for measure in measures]))
     turns = _turns(shapes, constellation)
     rotation, rotation_reason = _choose_rotation(turns, constellation)
@@ -130,7 +137,9 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         span=span,
         extent=float(np.median([measure.extent.max() for measure in measures])),
         seen=max(span, LEAST_SEEN * shortest),
-        deviation=_deviation(shapes, constellation),
+        deviation=_deviation(shapes, [constellation]),
+        parts=parts,
+        within_parts=_deviation(shapes, [part.of(constellation, noise) for part in parts] or [constellation]),
         image=image,
         rotation=rotation,
         lie_alike=_lie_alike(turns),
@@ -249,10 +258,14 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
     )
 
 
-def _deviation(shapes: Array, constellation: Constellation) -> float:
-    """Root mean square along one axis of what the best fit of the mean shape leaves; 0 if nothing fits."""
-    shown = [points for points in shapes if constellation.is_shown_by(points)]
-    left = [constellation.pose_in(points).apply(constellation.shape) - points for points in shown]
+def _deviation(shapes: Array, constellations: Sequence[Constellation]) -> float:
+    """Root mean square along one axis of what the best fits of mean shapes leave; 0 if nothing fits."""
+    left = [
+        shape.pose_in(points).apply(shape.shape) - points
+        for shape in constellations
+        for points in shapes
+        if shape.is_shown_by(points)
+    ]
     squares = np.square(left)
     return float(np.sqrt(np.nanmean(squares))) if np.isfinite(squares).any() else 0.0
 

@@ -45,7 +45,7 @@ FIRST_TESTED = 1000
 """Seed of the first head that no training has seen."""
 SPACING = 4.0
 HEADS = PhantomSettings(spacing=SPACING, cut_fraction=0.0, metal_fraction=0.0)
-OPEN = PhantomSettings(spacing=SPACING, cut_fraction=0.0, metal_fraction=0.0, max_jaw_opening_degrees=25.0)
+OPEN = replace(HEADS, spacing=2.0, max_jaw_opening_degrees=25.0)
 SHORT = {
     "locate-refine": (
         "training.epochs=12",
@@ -62,6 +62,7 @@ SHORT = {
 NEAR = 8.0
 """Error, mm, up to which a landmark is found: two voxels."""
 BEAD_RADIUS = 6.0
+JAW = "Menton", "Gonion", "Condylion", "Lower"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Kind:
         training: how many heads are trained on.
         annotated: how many of them say anything of the landmark `rare`, the last ones.
         bead: whether `rare` is a bead that only these heads have, and every other of the tested ones.
+        groups: whether the table has groups.
     """
 
     points: Callable[[Head], Points]
@@ -82,6 +84,7 @@ class Kind:
     annotated: int = 0
     bead: bool = False
     rare: str = ""
+    groups: bool = True
 
 
 def named(*names: str) -> Callable[[Head], Points]:
@@ -134,8 +137,9 @@ KINDS = {
     "pairs": Kind(in_pairs),
     "unknown": Kind(all_of_them, training=60, annotated=3, rare="Sella"),
     "bead": Kind(with_a_bead, training=60, annotated=3, rare="Bead", bead=True),
-    "closed": Kind(jaw),
+    "closed": Kind(jaw, settings=replace(OPEN, max_jaw_opening_degrees=0.0)),
     "open": Kind(jaw, settings=OPEN),
+    "open without groups": Kind(jaw, settings=OPEN, groups=False),
 }
 
 
@@ -195,7 +199,7 @@ def table_of(kind: Kind) -> LandmarkTable:
     for label, name in enumerate(names, start=1):
         group = known[name].group if name in known else "Mandible" if name.startswith("Lower") else ""
         pair = known[name].pair if name in known else ""
-        rows.append(Landmark(name, label, pair if pair in names else "", group))
+        rows.append(Landmark(name, label, pair if pair in names else "", group if kind.groups else ""))
     return LandmarkTable(tuple(rows))
 
 
@@ -234,8 +238,8 @@ def show(kind: Kind, folder: Path, engine: str) -> None:
     if kind.rare:
         rows[kind.rare] = np.array([name == kind.rare for name in table.names])
     if kind.points is jaw:
-        rows["Mandible"] = np.array([landmark.group == "Mandible" for landmark in table.landmarks])
-        rows["others"] = ~rows["Mandible"]
+        rows["jaw"] = np.array([name.startswith(JAW) for name in table.names])
+        rows["others"] = ~rows["jaw"]
     for cut in (False, True):
         seen = replace(kind, settings=replace(kind.settings, cut_fraction=float(cut)))
         truth, places, fitted = detected(seen, table.names, model)

@@ -103,7 +103,8 @@ def plan_locate_refine(
     reasons = (
         _reason_for_field(survey, locate),
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
-        f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
+        f"about {survey.within_parts:.2g} mm from the mean shape along each axis.",
+        *_reason_for_parts(survey),
         _reason_for_rotation(survey),
         *shares.shortage(),
         shares.expectation(batch, device),
@@ -180,6 +181,20 @@ def _reason_for_field(survey: Survey, locate: LocateSection) -> str:
     return f"{field}all landmarks (they span {survey.span:.3g} mm)."
 
 
+def _reason_for_parts(survey: Survey) -> tuple[str, ...]:
+    if not survey.parts:
+        return ()
+    groups = [
+        sorted({survey.table.landmarks[row].group or "no group" for row in part.landmarks})
+        for part in survey.parts
+    ]
+    told = ", and ".join(" with ".join(names) for names in groups)
+    return (
+        f"{len(survey.parts)} poses: {told}, move against each other; one pose would leave "
+        f"{survey.deviation:.2g} mm.",
+    )
+
+
 def _reason_for_rotation(survey: Survey) -> str:
     if survey.lie_alike:
         return (
@@ -219,7 +234,7 @@ def choose_locate(survey: Survey) -> LocateSection:
 def choose_refine(survey: Survey) -> RefineSection:
     """A window that reaches as far as landmarks lie from the mean shape, and some more."""
     spacing = max(survey.image.spacing, rounded(survey.span / FINE_ACROSS))
-    deviation = rounded(max(1.4 * survey.deviation, spacing))
+    deviation = rounded(max(1.4 * survey.within_parts, spacing))
     reach = int(np.ceil(DEVIATIONS * deviation / spacing))
     return RefineSection(
         spacing=spacing,
