@@ -230,9 +230,10 @@ def _fit_to_what_agrees(
 def _support(agreeing: Array, weights: Array, fitting: int) -> float:
     """The share of the weight that agrees; those that agree most, as many as fit some pose, count as one.
 
-    All together weigh as much as one certain candidate at least, or what is all but absent would agree too.
+    It is less where all together weigh less than one certain candidate, or what is all but absent would agree
+    too.
     """
     order = np.argsort(-agreeing, kind="stable")
     shares = np.ones(len(order))
     shares[order[:fitting]] /= fitting
-    return float(shares @ agreeing / max(float(shares @ weights), 1.0))
+    return float(shares @ agreeing / (shares @ weights) * min(float(weights.sum()), 1.0))
