@@ -60,10 +60,8 @@ def _wrong_size(bundle: Bundle, volume: Volume) -> str:
     shape = bundle.shape.mean[np.isfinite(bundle.shape.mean).all(axis=1)]
     anatomy = float(np.ptp(shape, axis=0).max()) if len(shape) else 0.0
     scan = float(volume.frame.extent.max())
-    if (
-        anatomy <= _CLOSE * bundle.preparation.spacing
-        or _FAR_TOO_NARROW * anatomy <= scan <= _FAR_TOO_WIDE * anatomy
-    ):
+    close = anatomy <= _CLOSE * bundle.preparation.spacing
+    if close or _FAR_TOO_NARROW * anatomy <= scan <= _FAR_TOO_WIDE * anatomy:
         return ""
     other = "the model the right one" if scan > anatomy else "more than a small part of the anatomy in it"
     return (

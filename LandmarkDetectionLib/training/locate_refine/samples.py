@@ -29,6 +29,8 @@ _OFF_CENTRE = 0.3
 """How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
 _EDGE = 1.0
 """Voxels beyond its middle that the outermost voxel of a field shows, about."""
+_MOST_ASKED = 48
+"""Landmarks that a fine field is asked for, at most: each takes the memory of a window."""
 _CUT_NEAR = 4.0
 """Voxels from a landmark to the plane at which a scan is cut (standard deviation)."""
 
@@ -163,6 +165,9 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         starts = transform.to_crop(expected[rows]) / settings.spacing + middle
         starts += rng.normal(0, settings.deviation / settings.spacing, starts.shape)
         starts[((starts < 0) | (starts > settings.field - 1)).any(axis=1)] = np.nan
+        asked = _present(starts)
+        if len(asked) > _MOST_ASKED:
+            starts[rng.choice(asked, len(asked) - _MOST_ASKED, replace=False)] = np.nan
         if rng.random() < settings.cut:
             places = _cut(rng, image, places, case.lowest)
         return (
