@@ -74,7 +74,6 @@ class Survey:
         seen: what one has to see of a scan at a time to know where one is, mm: all landmarks, or more.
         deviation: of a landmark from the mean shape in its best pose, along one axis, mm (root mean square).
         parts: of the anatomy that move against each other; none where it is one.
-        within_parts: as `deviation`, from the mean shape in the best pose of a landmark's part.
         image: grid and intensity scale.
         rotation: how far heads are turned, degrees; 180 is any pose.
         lie_alike: whether nearly all scans have the same pose but for a few dozen degrees.
@@ -90,7 +89,6 @@ class Survey:
     seen: float
     deviation: float
     parts: tuple[Part, ...]
-    within_parts: float
     image: ImageSection
     rotation: float
     lie_alike: bool
@@ -126,7 +124,6 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     noise = max(LINE * span, spacing)
     constellation = Constellation.of(shape, noise)
     groups = [landmark.group for landmark in table.landmarks]
-    parts = moving_parts(shapes, constellation, groups, noise)
     shortest = float(np.median([measure.extent.min() for measure in measures]))
     turns = _turns(shapes, constellation)
     rotation, rotation_reason = _choose_rotation(turns, constellation)
@@ -137,9 +134,8 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         span=span,
         extent=float(np.median([measure.extent.max() for measure in measures])),
         seen=max(span, LEAST_SEEN * shortest),
-        deviation=_deviation(shapes, [constellation]),
-        parts=parts,
-        within_parts=_deviation(shapes, [part.of(constellation, noise) for part in parts] or [constellation]),
+        deviation=_deviation(shapes, constellation),
+        parts=moving_parts(shapes, constellation, groups, noise),
         image=image,
         rotation=rotation,
         lie_alike=_lie_alike(turns),
@@ -258,14 +254,10 @@ def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool
     )
 
 
-def _deviation(shapes: Array, constellations: Sequence[Constellation]) -> float:
-    """Root mean square along one axis of what the best fits of mean shapes leave; 0 if nothing fits."""
-    left = [
-        shape.pose_in(points).apply(shape.shape) - points
-        for shape in constellations
-        for points in shapes
-        if shape.is_shown_by(points)
-    ]
+def _deviation(shapes: Array, constellation: Constellation) -> float:
+    """Root mean square along one axis of what the best fit of the mean shape leaves; 0 if nothing fits."""
+    shown = [points for points in shapes if constellation.is_shown_by(points)]
+    left = [constellation.pose_in(points).apply(constellation.shape) - points for points in shown]
     squares = np.square(left)
     return float(np.sqrt(np.nanmean(squares))) if np.isfinite(squares).any() else 0.0
 

@@ -407,7 +407,6 @@ def training_case(folder: Path, spacing: float) -> tuple[Any, Any]:
         seen=20.0,
         deviation=0.17,
         parts=(),
-        within_parts=0.17,
         image=ImageSection(spacing=0.15, normaliser="adaptive", low=0.5, high=99.5),
         rotation=180.0,
         lie_alike=False,

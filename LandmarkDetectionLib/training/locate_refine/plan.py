@@ -103,8 +103,8 @@ def plan_locate_refine(
     reasons = (
         _reason_for_field(survey, locate),
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
-        f"about {survey.within_parts:.2g} mm from the mean shape along each axis.",
-        *_reason_for_parts(survey),
+        f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
+        *reason_for_parts(survey),
         _reason_for_rotation(survey),
         *shares.shortage(),
         shares.expectation(batch, device),
@@ -181,7 +181,8 @@ def _reason_for_field(survey: Survey, locate: LocateSection) -> str:
     return f"{field}all landmarks (they span {survey.span:.3g} mm)."
 
 
-def _reason_for_parts(survey: Survey) -> tuple[str, ...]:
+def reason_for_parts(survey: Survey) -> tuple[str, ...]:
+    """A sentence where parts of the anatomy have poses of their own; none otherwise."""
     if not survey.parts:
         return ()
     groups = [
@@ -189,9 +190,10 @@ def _reason_for_parts(survey: Survey) -> tuple[str, ...]:
         for part in survey.parts
     ]
     told = ", and ".join(" with ".join(names) for names in groups)
+    far = max(part.movement for part in survey.parts)
     return (
-        f"{len(survey.parts)} poses: {told}, move against each other; one pose would leave "
-        f"{survey.deviation:.2g} mm.",
+        f"{len(survey.parts)} poses in detection: {told} move against each other, by {far:.2g} mm from the "
+        "pose of all along each axis.",
     )
 
 
@@ -234,7 +236,7 @@ def choose_locate(survey: Survey) -> LocateSection:
 def choose_refine(survey: Survey) -> RefineSection:
     """A window that reaches as far as landmarks lie from the mean shape, and some more."""
     spacing = max(survey.image.spacing, rounded(survey.span / FINE_ACROSS))
-    deviation = rounded(max(1.4 * survey.within_parts, spacing))
+    deviation = rounded(max(1.4 * survey.deviation, spacing))
     reach = int(np.ceil(DEVIATIONS * deviation / spacing))
     return RefineSection(
         spacing=spacing,

@@ -36,6 +36,7 @@ from LandmarkDetectionLib.training.locate_refine.plan import (
     choose_locate,
     choose_refine,
     measure_refine_step,
+    reason_for_parts,
     share_out,
 )
 from LandmarkDetectionLib.training.plan import Plan, make_plan
@@ -643,7 +644,7 @@ def test_a_landmark_alone_is_told_by_what_lies_around_it(known: list[int]) -> No
     assert survey(measures).seen == survey(measures).span
 
 
-def test_a_plan_expects_each_part_of_an_anatomy_that_moves_about_a_pose_of_its_own() -> None:
+def test_parts_of_an_anatomy_that_move_against_each_other_are_seen_where_the_table_has_groups() -> None:
     jaw = np.random.default_rng(3).uniform(-0.3, 0.3, (5, 3)) - [0, 0.5, 0.4]
     measures = measured(200, 1.0)
     opened = [
@@ -663,6 +664,6 @@ def test_a_plan_expects_each_part_of_an_anatomy_that_moves_about_a_pose_of_its_o
     parted = survey_of(opened, LandmarkTable(tuple(rows)), WHERE)
     whole = survey(opened, names)
     assert len(parted.parts) == 2 and not whole.parts
-    assert parted.within_parts < 1 < whole.within_parts == whole.deviation == parted.deviation
-    assert choose_refine(parted).deviation < choose_refine(whole).deviation
-    assert choose_refine(parted).window < choose_refine(whole).window
+    (told,) = reason_for_parts(parted)
+    assert told.startswith("2 poses in detection: jaw, and skull move against each other")
+    assert not reason_for_parts(whole)
