@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 _FEWEST_OF_A_PART = 4
 """Landmarks: three fit any pose."""
 _NUMBERS_OF_A_POSE = 7
+_MOST_SHAPES = 100
+"""Of which it is asked whether parts of them move."""
 _LEAST_GAIN = 1.4
 """Times as far as with poses of their own lie parts from one pose of both, at least."""
 
@@ -101,6 +103,7 @@ def moving_parts(
     Returns:
         None or two and more, which together are all landmarks.
     """
+    shapes = shapes[:: -(-len(shapes) // _MOST_SHAPES)]
     parts = [tuple(range(len(groups)))]
     while split := _best_split(shapes, constellation.shape, parts, groups):
         parts = split
@@ -115,8 +118,11 @@ def _best_split(
     """The parts, one of them split; None where no split leaves much less."""
     best, least = None, 1 / _LEAST_GAIN**2
     for number, rows in enumerate(parts):
+        names = {groups[row] for row in rows}
+        if len(names) < 2:
+            continue
         whole, free = _left(shapes, mean, rows)
-        for name in sorted({groups[row] for row in rows} - {""}):
+        for name in sorted(names - {""}):
             one = tuple(row for row in rows if groups[row] == name)
             other = tuple(row for row in rows if groups[row] != name)
             left = [_left(shapes, mean, part) for part in (one, other)]

@@ -325,18 +325,21 @@ class Chain:
         return replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
 
     def _pose_of(self, seen: Refined, frame: Frame, before: Similarity) -> Similarity | None:
-        """The pose that the landmarks show which are there; None where there are none.
+        """The pose that the landmarks show which are there; None where they do not.
 
-        A few of many do not tell it well enough: then it is the one before, moved onto them and turned as
-        little as that takes.
+        A few do not tell it well enough: then it is the one before, moved onto them and turned as little as
+        that takes; but not where most of those that should be in the scan are not seen.
         """
         shape, settings = self.shape, self.settings
+        asked = np.isfinite(seen.presences) & frame.contains(np.nan_to_num(before.apply(shape)))
         present = (seen.presences > 0) & frame.contains(np.nan_to_num(seen.positions))
         there = np.where(present[:, None], seen.positions, np.nan)
         count, known = common_points(there, shape), int(np.isfinite(shape).all(axis=1).sum())
         if not count:
             return None
         if self.constellation.tells_rotation and count < min(_FEWEST_SCOUTS, known):
+            if 2 * count < asked.sum():
+                return None
             few = Constellation(before.apply(shape), (2 * settings.tolerance) ** 2)
             fitted = few.pose_in(there).after(before)
         else:

@@ -548,3 +548,21 @@ def test_a_bundle_of_one_part_is_as_it_ever_was_and_one_of_several_keeps_them(a_
     several = replace(settings, parts=(Part((0, 1, 2, 3), 2.5), Part((4, 5), 1.0)))
     kept = json.loads(json.dumps(several.as_numbers()))
     assert LocateRefineSettings.from_numbers(kept) == several
+
+
+def test_few_that_are_seen_where_many_should_be_do_not_move_the_pose(
+    a_detector: LocateRefineDetector,
+) -> None:
+    chain, pose = a_detector._chain, Similarity(np.eye(3), 1.0, np.zeros(3))
+    frame = Frame(size=(60, 60, 60), origin=[-30, -30, -30])
+    positions, spreads = SHAPE + np.array([1.0, 0, 0]), np.ones(len(SHAPE))
+
+    def shown(rows: list[int]) -> Similarity | None:
+        presences = np.where(np.isin(np.arange(len(SHAPE)), rows), 5.0, -5.0)
+        return chain._pose_of(Refined(positions, spreads, presences), frame, pose)
+
+    assert shown([0, 1]) is None
+    half, all_of_them = shown([0, 1, 2]), shown(list(range(6)))
+    assert half is not None and all_of_them is not None
+    np.testing.assert_allclose(half.apply(SHAPE), positions, atol=0.05)
+    np.testing.assert_allclose(all_of_them.apply(SHAPE), positions, atol=1e-6)
