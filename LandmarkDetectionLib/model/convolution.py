@@ -4,8 +4,8 @@ PyTorch hands a float32 convolution on a CPU to oneDNN only where the field is l
 four sizes above 20480) or one of several; all others take a plain loop that is some ten times slower. On a
 processor without bfloat16 those are most fields.
 
-In bfloat16 the gradient of the weights of a padded kernel of 3 is wrong, or not a number, where a field is two
-voxels deep (PyTorch 2.13 on a CPU): such a field is computed in float32.
+In bfloat16 the gradient of the weights of a padded kernel of 3 is wrong, or not a number, where a field is
+two voxels deep (PyTorch 2.13 on a CPU): such a field is computed in float32.
 
 Source: `ConvParams::use_mkldnn` in aten/src/ATen/native/Convolution.cpp of PyTorch.
 """

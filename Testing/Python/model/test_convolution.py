@@ -72,7 +72,7 @@ def test_flat_fields_have_right_gradients_in_bfloat16(shape: tuple[int, int, int
     torch.manual_seed(0)
     layer = Conv3d(64, 64, 3, padding=1, bias=False)
     image = torch.randn(2, 64, *shape).contiguous(memory_format=torch.channels_last_3d)
-    gradients = []
+    gradients: list[torch.Tensor] = []
     for rounded in (False, True):
         layer.weight.grad = None
         with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
