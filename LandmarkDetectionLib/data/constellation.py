@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,14 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.shape import Similarity, common_points, fewest_points, fit_robustly
 
 Array = NDArray[np.float64]
+
+_FEWEST_OF_A_PART = 4
+"""Landmarks: three fit any pose."""
+_NUMBERS_OF_A_POSE = 7
+_MOST_SHAPES = 100
+"""Of which it is asked whether parts of them move."""
+_LEAST_GAIN = 1.4
+"""Times as far as with poses of their own lie parts from one pose of both, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +67,97 @@ class Constellation:
             ValueError: if they are too few.
         """
         return fit_robustly(self.shape, points, steadied=self.steadied)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Landmarks that move against the others, and so have a pose of their own.
+
+    Attributes:
+        landmarks: their rows.
+        movement: mm along one axis, between where the pose of all and their own have them (root mean square).
+    """
+
+    landmarks: tuple[int, ...]
+    movement: float
+
+    def of(self, constellation: Constellation, noise: float) -> Constellation:
+        """These landmarks of a constellation alone."""
+        return Constellation.of(_only(constellation.shape, self.landmarks), noise)
+
+
+def moving_parts(
+    shapes: Array, constellation: Constellation, groups: Sequence[str], noise: float
+) -> tuple[Part, ...]:
+    """The parts of an anatomy that move against each other, as a jaw does against the skull.
+
+    A group of the landmark table is parted from what it belongs to where poses of their own leave much less
+    of the shapes than one pose; the one with which they leave least comes first.
+
+    Args:
+        shapes: (N, K, 3) mm in any pose; NaN where unknown.
+        constellation: their mean shape.
+        groups: K names; '' for none.
+        noise: as `Constellation.of` has it.
+
+    Returns:
+        None or two and more, which together are all landmarks.
+    """
+    shapes = shapes[:: -(-len(shapes) // _MOST_SHAPES)]
+    parts = [tuple(range(len(groups)))]
+    while split := _best_split(shapes, constellation.shape, parts, groups):
+        parts = split
+    if len(parts) == 1:
+        return ()
+    return tuple(Part(rows, _movement(shapes, constellation, rows, noise)) for rows in parts)
+
+
+def _best_split(
+    shapes: Array, mean: Array, parts: list[tuple[int, ...]], groups: Sequence[str]
+) -> list[tuple[int, ...]] | None:
+    """The parts, one of them split; None where no split leaves much less."""
+    best, least = None, 1 / _LEAST_GAIN**2
+    for number, rows in enumerate(parts):
+        names = {groups[row] for row in rows}
+        if len(names) < 2:
+            continue
+        whole, free = _left(shapes, mean, rows)
+        for name in sorted(names - {""}):
+            one = tuple(row for row in rows if groups[row] == name)
+            other = tuple(row for row in rows if groups[row] != name)
+            left = [_left(shapes, mean, part) for part in (one, other)]
+            if not free or not all(count for _, count in left):
+                continue
+            share = sum(squares for squares, _ in left) / sum(count for _, count in left) / (whole / free)
+            if share < least:
+                best, least = [*parts[:number], one, other, *parts[number + 1 :]], share
+    return best
+
+
+def _left(shapes: Array, mean: Array, rows: tuple[int, ...]) -> tuple[float, int]:
+    """Sum of squares, mm2, that a pose of these landmarks leaves of the shapes, and of how many numbers.
+
+    A pose takes seven of them.
+    """
+    shape = _only(mean, rows)
+    shown = [points for points in shapes if common_points(points, shape) >= _FEWEST_OF_A_PART]
+    left = [np.square(fit_robustly(shape, points).apply(shape) - points) for points in shown]
+    count = sum(3 * common_points(points, shape) - _NUMBERS_OF_A_POSE for points in shown)
+    return float(np.nansum(left)), count
+
+
+def _movement(shapes: Array, constellation: Constellation, rows: tuple[int, ...], noise: float) -> float:
+    own = Constellation.of(_only(constellation.shape, rows), noise)
+    apart = [
+        constellation.pose_in(points).apply(own.shape) - own.pose_in(points).apply(own.shape)
+        for points in shapes
+        if common_points(points, own.shape) >= _FEWEST_OF_A_PART
+    ]
+    return float(np.sqrt(np.nanmean(np.square(apart))))
+
+
+def _only(points: Array, rows: Sequence[int]) -> Array:
+    """The points (K, 3), all but some NaN."""
+    kept = np.full_like(points, np.nan)
+    kept[list(rows)] = points[list(rows)]
+    return kept

@@ -54,6 +54,12 @@ class Similarity:
         """The same map with another scale; it takes the point `about` (3,) where this one takes it."""
         return Similarity(self.rotation, scale, self.apply(about) - scale * self.rotation @ about)
 
+    def after(self, first: Similarity) -> Similarity:
+        """This map after another one."""
+        return Similarity(
+            self.rotation @ first.rotation, self.scale * first.scale, self.apply(first.translation)
+        )
+
     def inverse(self) -> Similarity:
         """The map back."""
         return Similarity(
@@ -83,8 +89,9 @@ def fit_similarity(
         weights: (N,) not negative; all equal if None.
         scale: False fits a rigid motion.
         allow_reflection: True lets the map mirror where that fits better.
-        steadied: mm2 that speak for no rotation, added to the covariance of the points; so what points in one
-            line, or fewer than three, do not tell is not turned. 0 for points that tell all.
+        steadied: mm2 that speak for no rotation and the same size, added to the covariance of the points; so
+            what points in one line, or fewer than three, do not tell is not turned, and of one of which the
+            others hardly count the size is kept. 0 for points that tell all.
 
     Raises:
         ValueError: if fewer points count than tell a rotation (three, or one where it is steadied), or all of
@@ -109,7 +116,8 @@ def fit_similarity(
     if not allow_reflection and np.linalg.det(left) * np.linalg.det(right) < 0:
         signs[2] = -1
     rotation: Array = (left * signs) @ right
-    factor = (float(strengths @ signs) - steadied * float(np.trace(rotation))) / spread if scale else 1.0
+    agreeing = float(strengths @ signs) - steadied * float(np.trace(rotation))
+    factor = (agreeing + steadied) / (spread + steadied) if scale else 1.0
     return Similarity(rotation, factor, to_centre - factor * rotation @ from_centre)
 
 

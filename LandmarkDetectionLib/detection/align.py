@@ -3,7 +3,8 @@
 A network that sees a scan in an arbitrary pose confuses left with right, and some of its candidates are
 plainly wrong. The constellation as a whole does not lie: only a proper rotation, never a reflection, brings
 the mean shape onto the right candidates, so the mirrored choice does not fit. A single landmark, two, or a
-line do not tell how they are turned: they are shifted only, and turned as little as they have to be.
+line do not tell how they are turned: they are shifted only, and turned as little as they have to be. So is a
+constellation of a few of which some may be missing, where the anatomy is likely to be about upright.
 
 The search is a RANSAC (Fischler and Bolles, "Random sample consensus", Comm. ACM 24, 1981) over triples of
 candidates, with a score that is smooth in the distances (Torr and Zisserman, "MLESAC", CVIU 78, 2000). It
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 _HYPOTHESES = 2000
 _ROUNDS = 10
 """Of the fit to what agrees, after the best hypothesis."""
+_FEW = 6
+"""Landmarks: where some of so few are not in the scan, the others hardly tell how the anatomy is turned."""
 _FINALISTS = 5
 """Hypotheses that are fitted further: the best triple is not always the best start."""
 
@@ -49,7 +52,7 @@ class Alignment:
     Attributes:
         pose: maps the mean shape into the scan; a proper rotation.
         support: what agrees with the pose, of all that the best candidates weigh, 0 to 1; the three that
-            agree most are left out, for any three fit some pose.
+            agree most count as one, for any three fit some pose.
     """
 
     pose: Similarity
@@ -85,11 +88,18 @@ def align(
     usable = np.flatnonzero(values.max(axis=1, initial=0) > 0)
     if len(usable) < fewest_points(steadied):
         return None
+    standing, fitting = np.eye(3), fewest_points(steadied)
     if constellation.tells_rotation:
         poses = _hypotheses(candidates.positions, values, shape, usable, tolerance, scales)
     else:
-        poses = _shifts(candidates.positions[usable], shape[usable])
+        poses = _shifts(candidates.positions[usable], shape[usable], standing)
     rotations, sizes, shifts = _turned_by_no_more(poses, upright, turned)
+    if constellation.tells_rotation and upright is not None and turned < 180 and len(usable) <= _FEW:
+        standing, steadied = upright, (2 * tolerance) ** 2
+        stood = _shifts(candidates.positions[usable], shape[usable], standing)
+        rotations, sizes, shifts = (
+            np.concatenate(both) for both in zip((rotations, sizes, shifts), stood, strict=True)
+        )
     if not len(sizes):
         return None
     places, weights = shape[usable], values[usable]
@@ -98,10 +108,10 @@ def align(
     fitted = []
     for row in np.argsort(-scores, kind="stable")[:_FINALISTS]:
         start = Similarity(rotations[row], float(sizes[row]), shifts[row])
-        pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales, steadied)
+        pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales, standing, steadied)
         fitted.append((_agreement(pose.apply(places), points, weights, tolerance).max(axis=1), pose))
     agreeing, pose = max(fitted, key=lambda fit: float(fit[0].sum()))
-    return Alignment(pose, _support(agreeing, weights.max(axis=1)))
+    return Alignment(pose, _support(agreeing, weights.max(axis=1), fitting))
 
 
 def _hypotheses(
@@ -125,11 +135,11 @@ def _hypotheses(
     return rotations[fitting], sizes[fitting], shifts[fitting]
 
 
-def _shifts(positions: Array, shape: Array) -> tuple[Array, Array, Array]:
-    """Poses, as above, that bring a shape as it stands onto each candidate of each of its landmarks."""
-    shifts = (positions - shape[:, None]).reshape(-1, 3)
+def _shifts(positions: Array, shape: Array, standing: Array) -> tuple[Array, Array, Array]:
+    """Poses, as above, that bring a shape, standing in a rotation, onto each candidate of its landmarks."""
+    shifts = (positions - (shape @ standing.T)[:, None]).reshape(-1, 3)
     shifts = shifts[np.isfinite(shifts).all(axis=1)]
-    return np.tile(np.eye(3), (len(shifts), 1, 1)), np.ones(len(shifts)), shifts
+    return np.tile(standing, (len(shifts), 1, 1)), np.ones(len(shifts)), shifts
 
 
 def _turned_by_no_more(
@@ -195,15 +205,21 @@ def _fit_to_what_agrees(
     weights: Array,
     tolerance: float,
     scales: tuple[float, float],
+    standing: Array,
     steadied: float,
 ) -> Similarity:
-    """The pose fitted to its best candidates again and again, those that agree counting most."""
-    rows = np.arange(len(places))
+    """The pose fitted to its best candidates again and again, those that agree counting most.
+
+    Where the fit is steadied, it is turned as little as it has to be from how the shape stands.
+    """
+    rows, stood = np.arange(len(places)), Similarity(standing, 1.0, np.zeros(3))
     for _ in range(_ROUNDS):
         agreement = _agreement(pose.apply(places), points, weights, tolerance)
         best = agreement.argmax(axis=1)
         try:
-            following = fit_similarity(places, points[rows, best], agreement[rows, best], steadied=steadied)
+            following = fit_similarity(
+                stood.apply(places), points[rows, best], agreement[rows, best], steadied=steadied
+            ).after(stood)
         except ValueError:
             break
         middle = np.average(places, axis=0, weights=agreement[rows, best])
@@ -211,12 +227,13 @@ def _fit_to_what_agrees(
     return pose
 
 
-def _support(agreeing: Array, weights: Array) -> float:
-    """The share of the weight that agrees, without the three that agree most: any three fit some pose.
+def _support(agreeing: Array, weights: Array, fitting: int) -> float:
+    """The share of the weight that agrees; those that agree most, as many as fit some pose, count as one.
 
-    All together weigh as much as one certain candidate at least, or what is all but absent would agree too.
+    It is less where all together weigh less than one certain candidate, or what is all but absent would agree
+    too.
     """
-    others = np.argsort(-agreeing, kind="stable")[3:]
-    if not weights[others].any():
-        return float(agreeing.sum() / max(weights.sum(), 1.0))
-    return float(agreeing[others].sum() / max(weights[others].sum(), 1.0))
+    order = np.argsort(-agreeing, kind="stable")
+    shares = np.ones(len(order))
+    shares[order[:fitting]] /= fitting
+    return float(shares @ agreeing / (shares @ weights) * min(float(weights.sum()), 1.0))

@@ -15,6 +15,8 @@ _FEW = 1 / 3
 """Of the landmarks: fewer found than this are few."""
 _COARSE = 2.0
 """Times the voxels that a model works with: a scan beyond is coarse, where no calibration says more."""
+_CLOSE = 10.0
+"""Voxels: landmarks that lie no farther apart do not tell how wide their anatomy is."""
 _FAR_TOO_WIDE, _FAR_TOO_NARROW = 30.0, 0.3
 """Times the anatomy of the model: no scan of it is as wide or as narrow, but one in another unit is."""
 
@@ -32,8 +34,11 @@ def doubts(detections: Sequence[Detection], bundle: Bundle, volume: Volume) -> t
     sentences = []
     if found < _FEW * all_of_them:
         none = statuses.count("absent") == all_of_them
-        few = "none of the {} landmarks was found" if none else f"only {found} of {{}} landmarks were found"
-        sentences.append(f"{few.format(all_of_them)}, most likely because {_cause(bundle, volume)}")
+        few = f"none of the {all_of_them} landmarks" if none else f"only {found} of {all_of_them} landmarks"
+        said = f"{few} {'was' if none else 'were'} found"
+        if all_of_them == 1:
+            said = "the landmark was not found" if none else "the landmark was not found for sure"
+        sentences.append(f"{said}, most likely because {_cause(bundle, volume)}")
     if bundle.calibration is not None and lack_radii(detections):
         sentences.append(
             "no error radii: the voxels are larger than those of the scans that the model was calibrated on."
@@ -55,7 +60,8 @@ def _wrong_size(bundle: Bundle, volume: Volume) -> str:
     shape = bundle.shape.mean[np.isfinite(bundle.shape.mean).all(axis=1)]
     anatomy = float(np.ptp(shape, axis=0).max()) if len(shape) else 0.0
     scan = float(volume.frame.extent.max())
-    if not anatomy or _FAR_TOO_NARROW * anatomy <= scan <= _FAR_TOO_WIDE * anatomy:
+    close = anatomy <= _CLOSE * bundle.preparation.spacing
+    if close or _FAR_TOO_NARROW * anatomy <= scan <= _FAR_TOO_WIDE * anatomy:
         return ""
     other = "the model the right one" if scan > anatomy else "more than a small part of the anatomy in it"
     return (

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.constellation import Constellation, Part
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
@@ -76,6 +76,7 @@ class LocateRefineSettings:
         support: a pose that fewer of the candidates agree with, 0 to 1, is no pose: the anatomy is not there.
         found: probability of being there from which a landmark counts as found.
         uncertain: probability from which it is reported as uncertain.
+        parts: of the anatomy that move against each other, together all of it; none where it is one.
     """
 
     locate: LocateSettings
@@ -87,6 +88,7 @@ class LocateRefineSettings:
     support: float
     found: float
     uncertain: float
+    parts: tuple[Part, ...] = ()
 
     @classmethod
     def from_numbers(cls, numbers: dict[str, Any]) -> LocateRefineSettings:
@@ -95,11 +97,15 @@ class LocateRefineSettings:
             "locate": LocateSettings(**numbers["locate"]),
             "refine": RefineSettings(**numbers["refine"]),
         }
-        return cls(**{**numbers, **stages})
+        parts = tuple(Part(tuple(part["landmarks"]), part["movement"]) for part in numbers.get("parts", ()))
+        return cls(**{**numbers, **stages, "parts": parts})
 
     def as_numbers(self) -> dict[str, Any]:
-        """As a bundle holds them."""
-        return asdict(self)
+        """As a bundle holds them; without parts as ever."""
+        numbers = asdict(self)
+        if not self.parts:
+            del numbers["parts"]
+        return numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +116,14 @@ class Chain:
         settings: of the stages.
         constellation: the mean shape; its axes are the canonical frame.
         mirror: how the anatomy is mirrored; None where it is not.
+        axes: 3 x 3, in what rotation the anatomy is looked at, of which this is a part; None is that of its
+            pose.
     """
 
     settings: LocateRefineSettings
     constellation: Constellation
     mirror: Mirror | None
+    axes: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, settings: LocateRefineSettings, table: LandmarkTable, constellation: Constellation) -> Chain:
@@ -210,19 +219,40 @@ class Chain:
         """What the fine look finds in a prepared scan around the mean shape in a pose.
 
         The scouts settle the pose; all landmarks together, once they are seen, tell it better still, and are
-        read again from there. NaN where the shape has no landmark.
+        read again from there. Parts that move have poses of their own, which start from that of all. NaN
+        where the shape has no landmark.
         """
-        scan = FineScan(network, volume, device)
-        pose, doubt = self._settle(scan, pose, part_of(progress, 0.0, _SETTLED))
+        scan, parts = FineScan(network, volume, device), self.settings.parts
+        steps = np.linspace(0, 1, len(parts) + 2)
+        whole = progress if not parts else part_of(progress, 0.0, float(steps[1]))
+        pose, doubt = self._settle(scan, pose, part_of(whole, 0.0, _SETTLED))
+        if not parts:
+            return self._read(scan, pose, doubt, progress)
+        refined = Refined.nothing(len(self.shape))
+        for part, first, last in zip(parts, steps[1:-1].tolist(), steps[2:].tolist(), strict=True):
+            own = self._only(part, pose.rotation)
+            along = part_of(progress, first, last)
+            placed = own._settle(scan, pose, part_of(along, 0.0, _SETTLED), part.movement)
+            refined = refined.averaged_with(own._read(scan, *placed, along))
+        return refined
+
+    def _only(self, part: Part, axes: NDArray[np.float64]) -> Chain:
+        """The chain for a part of the anatomy, which is looked at as the whole of it lies."""
+        constellation = part.of(self.constellation, self.settings.tolerance)
+        return replace(self, constellation=constellation, axes=axes)
+
+    def _read(self, scan: FineScan, pose: Similarity, doubt: float, progress: Progress) -> Refined:
+        """What is read of the landmarks around their places in a pose that is settled."""
         half = (1 + _SETTLED) / 2 if self.mirror else 1.0
         view, pose, doubt = self._see_all(scan, pose, doubt, part_of(progress, _SETTLED, half))
         starts = pose.apply(self.shape)
         refined = scan.read(view, starts, doubt=doubt)
-        if self.mirror is None:
+        shown = starts if self.mirror is None else np.where(self.mirror.alone[:, None], np.nan, starts)
+        if self.mirror is None or not np.isfinite(shown).any():
             return refined
         mirrored = scan.look(
-            np.where(self.mirror.alone[:, None], np.nan, starts),
-            pose.rotation,
+            shown,
+            self._axes(pose),
             self._window(doubt),
             mirror=self.mirror,
             doubt=doubt,
@@ -230,14 +260,20 @@ class Chain:
         )
         return refined.averaged_with(scan.read(mirrored, starts, doubt=doubt))
 
-    def _settle(self, scan: FineScan, pose: Similarity, progress: Progress) -> tuple[Similarity, float]:
+    def _axes(self, pose: Similarity) -> NDArray[np.float64]:
+        return pose.rotation if self.axes is None else self.axes
+
+    def _settle(
+        self, scan: FineScan, pose: Similarity, progress: Progress, doubt: float | None = None
+    ) -> tuple[Similarity, float]:
         """The pose once more, from the fine look at a few landmarks that lie far from each other.
 
         The coarse pose is too far off for an expectation of the landmarks to be as firm as it may be. It is
         corrected until it stands still, a few times at most. Gives the pose, and the doubt that is left.
+        The doubt about it at first is that of the coarse pose, or as given, mm.
         """
         tolerance = self.settings.tolerance
-        doubt = _FIRST_DOUBT * tolerance
+        doubt = _FIRST_DOUBT * tolerance if doubt is None else doubt
         for done in range(1, _ROUNDS + 1):
             corrected = self._correct(scan, pose, doubt)
             progress("refine", done / _ROUNDS)
@@ -253,11 +289,11 @@ class Chain:
         """The pose that the scouts show; None where too few of them are there."""
         starts = pose.apply(self.shape)
         scouts = spread_out(self.shape, np.flatnonzero(scan.frame.contains(starts)), _SCOUTS)
-        if len(scouts) < self._fewest:
+        if not len(scouts):
             return None
         starts[np.setdiff1d(np.arange(len(starts)), scouts)] = np.nan
-        view = scan.look(starts, pose.rotation, self._window(doubt), doubt=doubt)
-        return self._pose_of(scan.read(view, starts, doubt=doubt), scan.frame)
+        view = scan.look(starts, self._axes(pose), self._window(doubt), doubt=doubt)
+        return self._pose_of(scan.read(view, starts, doubt=doubt), scan.frame, pose)
 
     def _see_all(
         self, scan: FineScan, pose: Similarity, doubt: float, progress: Progress
@@ -268,24 +304,18 @@ class Chain:
         """
         for _ in range(_LOOKS):
             view = scan.look(
-                pose.apply(self.shape), pose.rotation, self._window(doubt), doubt=doubt, progress=progress
+                pose.apply(self.shape), self._axes(pose), self._window(doubt), doubt=doubt, progress=progress
             )
             progress = part_of(progress, 1.0, 1.0)
             before = pose
             for _ in range(_READINGS):
-                shown = self._pose_of(scan.read(view, pose.apply(self.shape), doubt=doubt), scan.frame)
+                shown = self._pose_of(scan.read(view, pose.apply(self.shape), doubt=doubt), scan.frame, pose)
                 if shown is None:
                     return view, pose, doubt
                 pose, doubt = shown, 0.0
             if self._apart(pose, before) <= self.settings.tolerance / _FIRM:
                 break
         return view, pose, doubt
-
-    @property
-    def _fewest(self) -> int:
-        """Landmarks that the pose is fitted to: one more than tell it, or all there are of fewer."""
-        known = int(np.isfinite(self.shape).all(axis=1).sum())
-        return min(_FEWEST_SCOUTS, known) if self.constellation.tells_rotation else 1
 
     def _window(self, doubt: float) -> RefineSettings:
         """As wide as what is in doubt; a firm pose needs no more than in training."""
@@ -294,14 +324,26 @@ class Chain:
             return settings
         return replace(settings, window=settings.window + 2 * int(np.ceil(doubt / settings.spacing)))
 
-    def _pose_of(self, seen: Refined, frame: Frame) -> Similarity | None:
-        """The pose that the landmarks show which are there; None where they are too few."""
+    def _pose_of(self, seen: Refined, frame: Frame, before: Similarity) -> Similarity | None:
+        """The pose that the landmarks show which are there; None where they do not.
+
+        A few do not tell it well enough: then it is the one before, moved onto them and turned as little as
+        that takes; but not where most of those that should be in the scan are not seen.
+        """
         shape, settings = self.shape, self.settings
+        asked = np.isfinite(seen.presences) & frame.contains(np.nan_to_num(before.apply(shape)))
         present = (seen.presences > 0) & frame.contains(np.nan_to_num(seen.positions))
         there = np.where(present[:, None], seen.positions, np.nan)
-        if common_points(there, shape) < self._fewest:
+        count, known = common_points(there, shape), int(np.isfinite(shape).all(axis=1).sum())
+        if not count:
             return None
-        fitted = self.constellation.pose_in(there)
+        if self.constellation.tells_rotation and count < min(_FEWEST_SCOUTS, known):
+            if 2 * count < asked.sum():
+                return None
+            few = Constellation(before.apply(shape), (2 * settings.tolerance) ** 2)
+            fitted = few.pose_in(there).after(before)
+        else:
+            fitted = self.constellation.pose_in(there)
         size = float(np.clip(fitted.scale, settings.smallest / _BEYOND, settings.largest * _BEYOND))
         return fitted.with_scale(size, shape[np.isfinite(there).all(axis=1)].mean(axis=0))
 

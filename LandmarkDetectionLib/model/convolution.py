@@ -4,6 +4,9 @@ PyTorch hands a float32 convolution on a CPU to oneDNN only where the field is l
 four sizes above 20480) or one of several; all others take a plain loop that is some ten times slower. On a
 processor without bfloat16 those are most fields.
 
+In bfloat16 the gradient of the weights of a padded kernel of 3 is wrong, or not a number, where a field is
+two voxels deep (PyTorch 2.13 on a CPU): such a field is computed in float32.
+
 Source: `ConvParams::use_mkldnn` in aten/src/ATen/native/Convolution.cpp of PyTorch.
 """
 
@@ -18,6 +21,9 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Features (B, C, Z, Y, X)."""
+        if _is_wrong_in_bfloat16(input):
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(input.float()).to(torch.get_autocast_dtype("cpu"))
         if isinstance(self.padding, str) or not _is_for_onednn(input):
             return super().forward(input)
         convolved: Tensor = torch.mkldnn_convolution(
@@ -45,6 +51,15 @@ class Doubling(nn.ConvTranspose3d):
         cells = product.view(batch, *shape, 2, 2, 2, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
         doubled = cells.reshape(batch, *(2 * count for count in shape), -1)
         return doubled.permute(0, 4, 1, 2, 3)
+
+
+def _is_wrong_in_bfloat16(features: Tensor) -> bool:
+    return (
+        features.device.type == "cpu"
+        and features.shape[2] == 2
+        and torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+    )
 
 
 def _is_for_onednn(features: Tensor) -> bool:

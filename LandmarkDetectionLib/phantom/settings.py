@@ -20,6 +20,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "cut_fraction": (0.0, 1.0),
     "metal_fraction": (0.0, 1.0),
     "noise_hu": (0.0, 1000.0),
+    "max_jaw_opening_degrees": (0.0, 40.0),
 }
 
 
@@ -41,6 +42,7 @@ class PhantomSettings:
         cut_fraction: the chance that the field of view ends short of a landmark.
         metal_fraction: the chance that a case has metal teeth and their streaks.
         noise_hu: standard deviation of the noise, HU.
+        max_jaw_opening_degrees: the jaw is opened by up to this.
         partial_volume: whether a voxel at a surface takes a share of both tissues.
 
     Raises:
@@ -60,6 +62,7 @@ class PhantomSettings:
     cut_fraction: float = 0.2
     metal_fraction: float = 0.2
     noise_hu: float = 25.0
+    max_jaw_opening_degrees: float = 0.0
     partial_volume: bool = True
 
     def __post_init__(self) -> None:

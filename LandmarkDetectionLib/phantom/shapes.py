@@ -138,6 +138,43 @@ class Union(Shape):
         return max(part.reach(direction) for part in self.parts) + fillets * float(np.linalg.norm(direction))
 
 
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """A rotation (3 x 3) about a point, (3,) mm."""
+
+    rotation: Array
+    pivot: Array
+
+    def point(self, point: Array) -> Array:
+        """Where a point (3,) goes."""
+        turned: Array = self.rotation @ (point - self.pivot) + self.pivot
+        return turned
+
+    def cone(self, cone: RoundCone) -> RoundCone:
+        """A round cone is one in any orientation."""
+        start, end = (Ball(self.point(ball.centre), ball.radius) for ball in (cone.start, cone.end))
+        return RoundCone(start, end)
+
+
+@dataclass(frozen=True, eq=False)
+class Turned(Shape):
+    """A shape that is turned."""
+
+    shape: Shape
+    turn: Turn
+
+    def distance(self, points: Points) -> Points:
+        """As that of the shape, from where the points were before the turn."""
+        pivot = _column(self.turn.pivot, points)
+        back = self.turn.rotation.T.astype(points.dtype)
+        return self.shape.distance(np.tensordot(back, points - pivot, axes=1) + pivot)
+
+    def reach(self, direction: Array) -> float:
+        """That of the shape in the direction before the turn, about the pivot."""
+        before = self.turn.rotation.T @ direction
+        return self.shape.reach(before) + float((direction - before) @ self.turn.pivot)
+
+
 def chain(*balls: Ball) -> Union:
     """A bar through the balls, in their order."""
     return Union(tuple(RoundCone(start, end) for start, end in pairwise(balls)))

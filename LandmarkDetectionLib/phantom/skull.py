@@ -84,8 +84,13 @@ def make_case(settings: PhantomSettings, seed: int) -> PhantomCase:
         InputError: if the seed is negative.
     """
     check_seed(seed)
-    shape, placing, grid, metal, noise = _streams(seed)
-    head = build_head(shape, variation=settings.shape_variation, asymmetry=settings.asymmetry)
+    shape, placing, grid, metal, noise, jaw = _streams(seed)
+    head = build_head(
+        shape,
+        variation=settings.shape_variation,
+        asymmetry=settings.asymmetry,
+        jaw_opening=settings.max_jaw_opening_degrees * jaw.random(),
+    )
     pose = draw_pose(placing, settings)
     frame = draw_frame(grid, settings, head, pose)
     teeth = draw_metal_teeth(metal, head) if metal.random() < settings.metal_fraction else ()
@@ -103,8 +108,8 @@ def make_case(settings: PhantomSettings, seed: int) -> PhantomCase:
 
 
 def _streams(seed: int) -> list[Generator]:
-    """Independent generators for shape, pose, grid, metal and noise."""
-    return [np.random.default_rng([seed, stream]) for stream in range(5)]
+    """Independent generators for shape, pose, grid, metal, noise and the jaw's opening."""
+    return [np.random.default_rng([seed, stream]) for stream in range(6)]
 
 
 def _landmarks_in_view(head: Head, pose: Pose, frame: Frame) -> LandmarkSet:

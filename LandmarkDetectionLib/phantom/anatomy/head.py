@@ -12,7 +12,7 @@ from LandmarkDetectionLib.phantom.anatomy.face import build_face
 from LandmarkDetectionLib.phantom.anatomy.individual import Person
 from LandmarkDetectionLib.phantom.anatomy.mandible import build_mandible
 from LandmarkDetectionLib.phantom.anatomy.soft_tissue import build_soft_tissue
-from LandmarkDetectionLib.phantom.anatomy.tissue import Layer
+from LandmarkDetectionLib.phantom.anatomy.tissue import Layer, Tissue
 from LandmarkDetectionLib.phantom.shapes import Array, RoundCone, Shape, Union
 
 
@@ -33,18 +33,31 @@ class Head:
     teeth: tuple[RoundCone, ...]
 
 
-def build_head(rng: Generator, *, variation: float = 1.0, asymmetry: float = 1.0) -> Head:
-    """A random head; variation and asymmetry run from 0 (the template, mirror images) to 1."""
+def build_head(
+    rng: Generator, *, variation: float = 1.0, asymmetry: float = 1.0, jaw_opening: float = 0.0
+) -> Head:
+    """A random head; variation and asymmetry run from 0 (the template, mirror images) to 1.
+
+    The jaw is opened by so many degrees beyond what persons differ in.
+    """
     person = Person.draw(rng, variation=variation, asymmetry=asymmetry)
-    cranium, face, mandible = build_cranium(person), build_face(person), build_mandible(person)
+    cranium, face, mandible = build_cranium(person), build_face(person), build_mandible(person, jaw_opening)
     skin = build_soft_tissue(person, cranium.vault, [face.nasal_spine, *(arch.front for arch in face.arches)])
+    flesh = tuple(Layer(part, Tissue.SOFT) for part in mandible.flesh)
     return Head(
-        layers=(*skin.layers, *cranium.vault_layers, *cranium.base_layers, *face.layers, *mandible.layers),
+        layers=(
+            *skin.layers,
+            *flesh,
+            *cranium.vault_layers,
+            *cranium.base_layers,
+            *face.layers,
+            *mandible.layers,
+        ),
         landmarks={
             name: np.asarray(point)
             for part in (cranium, face, mandible)
             for name, point in part.landmarks.items()
         },
-        outline=Union(skin.head),
-        teeth=face.teeth + mandible.teeth,
+        outline=Union((*skin.head, *mandible.flesh)),
+        teeth=face.teeth + mandible.open_teeth,
     )

@@ -9,7 +9,19 @@ import numpy as np
 from LandmarkDetectionLib.phantom.anatomy.individual import Mould, Person
 from LandmarkDetectionLib.phantom.anatomy.teeth import build_teeth
 from LandmarkDetectionLib.phantom.anatomy.tissue import INFERIOR, SUPERIOR, Layer, Tissue, pair
-from LandmarkDetectionLib.phantom.shapes import Array, Ball, Ellipsoid, RoundCone, Shape, Union, chain
+from LandmarkDetectionLib.phantom.shapes import (
+    Array,
+    Ball,
+    Ellipsoid,
+    RoundCone,
+    Shape,
+    Turn,
+    Turned,
+    Union,
+    chain,
+)
+
+_FLESH = 8.0  # mm of soft tissue around an open jaw
 
 
 @dataclass(frozen=True)
@@ -37,33 +49,64 @@ class Half:
 
 @dataclass(frozen=True)
 class Mandible:
-    """The lower jaw: two halves, the chin, the ridge with the teeth."""
+    """The lower jaw: two halves, the chin, the ridge with the teeth.
+
+    Attributes:
+        opening: degrees that it is turned about the axis through its condyles; all else is as if closed.
+    """
 
     halves: tuple[Half, Half]
     chin: Ellipsoid
     ridge: Shape
     teeth: tuple[RoundCone, ...]
     bone_hu: float
+    opening: float
+
+    @property
+    def turn(self) -> Turn:
+        """The opening about the axis through both condyles, which is the head's x axis but for asymmetry."""
+        left, right = (half.condyle.centre for half in self.halves)
+        cos, sin = np.cos(np.deg2rad(self.opening)), np.sin(np.deg2rad(self.opening))
+        return Turn(np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]), (left + right) / 2)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Bone, then teeth."""
         sides = [Union((half.condyle, half.ramus, half.body, half.coronoid)) for half in self.halves]
-        bone = Union((*sides, self.chin, self.ridge), blend=4)
-        return Layer(bone, self.bone_hu), *(Layer(tooth, Tissue.TOOTH) for tooth in self.teeth)
+        bone: Shape = Union((*sides, self.chin, self.ridge), blend=4)
+        if self.opening:
+            bone = Turned(bone, self.turn)
+        return Layer(bone, self.bone_hu), *(Layer(tooth, Tissue.TOOTH) for tooth in self.open_teeth)
+
+    @property
+    def open_teeth(self) -> tuple[RoundCone, ...]:
+        """The teeth where they stand."""
+        return tuple(self.turn.cone(tooth) for tooth in self.teeth) if self.opening else self.teeth
+
+    @property
+    def flesh(self) -> tuple[Shape, ...]:
+        """Soft tissue that an open jaw takes along; a closed one lies within that of the head."""
+        if not self.opening:
+            return ()
+        chin = Ball(self.chin.centre, self.chin.radii.max() + _FLESH)
+        bars = [RoundCone(Ball(half.angle, _FLESH), chin) for half in self.halves]
+        return tuple(self.turn.cone(bar) for bar in bars)
 
     @property
     def landmarks(self) -> dict[str, Array]:
         """Menton, Gonia and Condylia."""
-        return {
+        closed = {
             "Menton": self.chin.extreme(INFERIOR),
             **pair("Gonion", [half.angle for half in self.halves]),
             **pair("Condylion", [half.condyle.extreme(SUPERIOR) for half in self.halves]),
         }
+        if not self.opening:
+            return closed
+        return {name: self.turn.point(point) for name, point in closed.items()}
 
 
-def build_mandible(person: Person) -> Mandible:
-    """The lower jaw of one person."""
+def build_mandible(person: Person, opening: float = 0.0) -> Mandible:
+    """The lower jaw of one person, opened by so many degrees."""
     midline, left, right = (mould.resized(person.face, person.jaw_shift) for mould in person.moulds(part=3))
     halves = _half(left), _half(right)
     front = midline.ball(0, -79, -74, 6)
@@ -73,6 +116,7 @@ def build_mandible(person: Person) -> Mandible:
         ridge=Union(tuple(chain(front, half.ridge_middle, half.ridge_end) for half in halves)),
         teeth=build_teeth(left, right, tip=-56.5, root=-74, width=0.93, set_back=3),
         bone_hu=person.bone_hu,
+        opening=opening,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from LandmarkDetectionLib import __version__
-from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.constellation import Constellation, moving_parts
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape import common_points
@@ -63,7 +63,9 @@ class LocateRefineEngine:
                 f"{config.data.train}: no scan shows enough of the landmarks to tell how they lie to each "
                 "other; annotate more of them in one scan."
             )
-        settings = detection_settings(config, shown, constellation)
+        groups = [landmark.group for landmark in self.table.landmarks]
+        parts = moving_parts(shapes, constellation, groups, config.detection.tolerance)
+        settings = replace(detection_settings(config, shown, constellation), parts=parts)
         self.chain = Chain.of(settings, self.table, constellation)
 
     @property

@@ -106,10 +106,10 @@ def plan_locate_refine(
         ),
     )
     reasons = (
-        f"locate.spacing {locate.spacing:g} mm: a field of {locate.field} voxels holds all landmarks "
-        f"(they span {survey.span:.3g} mm).",
+        _reason_for_field(survey, locate),
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
         f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
+        *reason_for_parts(survey),
         _reason_for_rotation(survey),
         *shares.shortage(),
         shares.expectation(batch, device),
@@ -182,6 +182,32 @@ def refine_steps(survey: Survey) -> float:
     return REFINE_STEPS * float(np.clip((fields / FIELDS_ACROSS) ** 2, LEAST_SHARE, 1.0))
 
 
+def _reason_for_field(survey: Survey, locate: LocateSection) -> str:
+    field = f"locate.spacing {locate.spacing:g} mm: a field of {locate.field} voxels holds "
+    if survey.seen > survey.span:
+        return (
+            f"{field}{survey.seen:.3g} mm of a scan, for the landmarks span {survey.span:.3g} mm only: they "
+            "are told by what lies around them."
+        )
+    return f"{field}all landmarks (they span {survey.span:.3g} mm)."
+
+
+def reason_for_parts(survey: Survey) -> tuple[str, ...]:
+    """A sentence where parts of the anatomy have poses of their own; none otherwise."""
+    if not survey.parts:
+        return ()
+    groups = [
+        sorted({survey.table.landmarks[row].group or "no group" for row in part.landmarks})
+        for part in survey.parts
+    ]
+    told = ", and ".join(" with ".join(names) for names in groups)
+    far = max(part.movement for part in survey.parts)
+    return (
+        f"{len(survey.parts)} poses in detection: {told} move against each other, by {far:.2g} mm from the "
+        "pose of all along each axis.",
+    )
+
+
 def _reason_for_rotation(survey: Survey) -> str:
     if survey.lie_alike:
         return (
@@ -192,10 +218,10 @@ def _reason_for_rotation(survey: Survey) -> str:
 
 
 def choose_locate(survey: Survey) -> LocateSection:
-    """A field that holds all landmarks in any pose."""
-    spacing = max(survey.image.spacing, rounded(AROUND * survey.span / LOCATE_FIELD))
+    """A field that holds all landmarks in any pose, and enough of the scan to know it again."""
+    spacing = max(survey.image.spacing, rounded(AROUND * survey.seen / LOCATE_FIELD))
     stride = 2 ** len(LOCATE_CHANNELS)
-    across = int(np.ceil(AROUND * survey.span / spacing / stride)) * stride
+    across = int(np.ceil(AROUND * survey.seen / spacing / stride)) * stride
     return LocateSection(
         spacing=spacing,
         field=int(np.clip(across, 2 * stride, LOCATE_FIELD)),

@@ -32,6 +32,8 @@ _EDGE = 1.0
 POSE_OFF = 0.35
 """Of the deviation: how far the pose is off where a landmark is expected, along each axis (standard
 deviation)."""
+_MOST_ASKED = 48
+"""Landmarks that a fine field is asked for, at most: each takes the memory of a window."""
 _CUT_NEAR = 4.0
 """Voxels from a landmark to the plane at which a scan is cut (standard deviation)."""
 
@@ -167,6 +169,9 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         starts = transform.to_crop(expected[rows]) / settings.spacing + middle
         starts += rng.normal(0, POSE_OFF * settings.deviation / settings.spacing, starts.shape)
         starts[((starts < 0) | (starts > settings.field - 1)).any(axis=1)] = np.nan
+        asked = _present(starts)
+        if len(asked) > _MOST_ASKED:
+            starts[rng.choice(asked, len(asked) - _MOST_ASKED, replace=False)] = np.nan
         if rng.random() < settings.cut:
             places = _cut(rng, image, places, case.lowest)
         return (

@@ -139,7 +139,7 @@ def _outcome(
 def _draw_cut(rng: np.random.Generator, case: PreparedCase) -> Callable[[Volume], Volume] | None:
     """Ends a scan at a plane across one of its axes, between two landmarks; None where there are too few."""
     points = case.positions[np.isfinite(case.positions).all(axis=1)]
-    if len(points) < 4:
+    if len(points) < 2:
         return None
     axis, from_below = int(rng.integers(3)), bool(rng.integers(2))
     direction = case.frame.direction[:, axis] * (1 if from_below else -1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.cases import Case, case_landmarks
-from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.constellation import Constellation, Part, moving_parts
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.intensity import cleaned
 from LandmarkDetectionLib.data.shape import clear_symmetry, mean_shape
@@ -25,6 +25,9 @@ ACROSS = 160
 """Voxels across the landmarks, at most: finer detail than this does not help."""
 LINE = 0.035
 """Of its length: landmarks that lie no farther aside are in one line."""
+LEAST_SEEN = 1 / 3
+"""Of a scan's shortest edge: few landmarks, or those that lie close together, are told from other places by
+what lies around them."""
 STANDARD_POSE_DEGREES = 30.0
 ANY_POSE = 180.0
 BIAS = 1.4
@@ -68,7 +71,9 @@ class Survey:
         shape: (K, 3) the mean shape, mm; NaN where never seen.
         span: the largest distance between two landmarks of a scan, mm (median).
         extent: the longest edge of a scan, mm (median).
+        seen: what one has to see of a scan at a time to know where one is, mm: all landmarks, or more.
         deviation: of a landmark from the mean shape in its best pose, along one axis, mm (root mean square).
+        parts: of the anatomy that move against each other; none where it is one.
         image: grid and intensity scale.
         rotation: how far heads are turned, degrees; 180 is any pose.
         lie_alike: whether nearly all scans have the same pose but for a few dozen degrees.
@@ -81,7 +86,9 @@ class Survey:
     shape: Array
     span: float
     extent: float
+    seen: float
     deviation: float
+    parts: tuple[Part, ...]
     image: ImageSection
     rotation: float
     lie_alike: bool
@@ -114,7 +121,10 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
     span = float(np.median([_span(measure.positions) for measure in measures]))
-    constellation = Constellation.of(shape, LINE * span)
+    noise = max(LINE * span, spacing)
+    constellation = Constellation.of(shape, noise)
+    groups = [landmark.group for landmark in table.landmarks]
+    shortest = float(np.median([measure.extent.min() for measure in measures]))
     turns = _turns(shapes, constellation)
     rotation, rotation_reason = _choose_rotation(turns, constellation)
     return Survey(
@@ -123,7 +133,9 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         shape=shape,
         span=span,
         extent=float(np.median([measure.extent.max() for measure in measures])),
+        seen=max(span, LEAST_SEEN * shortest),
         deviation=_deviation(shapes, constellation),
+        parts=moving_parts(shapes, constellation, groups, noise),
         image=image,
         rotation=rotation,
         lie_alike=_lie_alike(turns),

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.constellation import Constellation, Part, moving_parts
+from LandmarkDetectionLib.data.shape import mean_shape
 
 Array = NDArray[np.float64]
 LINE = np.outer(np.linspace(-15, 15, 4), [1.0, 0.0, 0.0])
@@ -78,3 +79,40 @@ def test_too_few_landmarks_for_a_pose_are_known() -> None:
     assert plane.is_shown_by(PLANE) and not plane.is_shown_by(two)
     with pytest.raises(ValueError, match="three common points"):
         plane.pose_in(two)
+
+
+SKULL = np.random.default_rng(5).uniform(-60, 60, (8, 3))
+JAW = np.random.default_rng(6).uniform(-30, 30, (6, 3)) + np.array([0, -40, -60])
+GROUPS = ["face"] * 4 + ["base"] * 4 + ["jaw"] * 6
+
+
+def heads_with_a_jaw(opening: float, count: int = 20) -> Array:
+    """In any pose, their jaws turned about the ears by up to so many degrees."""
+    rng = np.random.default_rng(2)
+    made = []
+    for _ in range(count):
+        x = np.deg2rad(rng.uniform(0, opening))
+        hinge = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+        points = np.vstack([SKULL, JAW @ hinge.T]) + rng.normal(0, 1, (14, 3))
+        made.append(points @ a_turn(rng, rng.uniform(0, 180)).T + rng.uniform(-50, 50, 3))
+    return np.array(made)
+
+
+def test_a_jaw_that_opens_is_a_part_of_its_own_and_the_skull_stays_one() -> None:
+    shapes = heads_with_a_jaw(25)
+    shapes[3, 9:] = np.nan
+    parts = moving_parts(shapes, Constellation.of(mean_shape(shapes), 3.0), GROUPS, 3.0)
+    assert sorted(part.landmarks for part in parts) == [tuple(range(8)), tuple(range(8, 14))]
+    assert all(0.5 < part.movement < 20 for part in parts)
+
+
+@pytest.mark.parametrize(("opening", "groups"), [(0, GROUPS), (25, [""] * 14), (25, GROUPS[:11] + [""] * 3)])
+def test_what_does_not_move_or_is_too_little_to_tell_is_no_part(opening: float, groups: list[str]) -> None:
+    shapes = heads_with_a_jaw(opening)
+    assert moving_parts(shapes, Constellation.of(mean_shape(shapes), 3.0), groups, 3.0) == ()
+
+
+def test_a_part_knows_its_own_landmarks_alone() -> None:
+    part = Part((0, 1, 3), 2.0).of(Constellation(PLANE, 0.0), NOISE)
+    assert np.isnan(part.shape[2]).all() and np.isfinite(part.shape[[0, 1, 3]]).all()
+    assert not Part((0, 1), 2.0).of(Constellation(PLANE, 0.0), NOISE).tells_rotation

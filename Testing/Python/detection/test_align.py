@@ -139,3 +139,60 @@ def test_candidates_that_all_but_say_nowhere_support_no_pose() -> None:
     )
     assert certain is not None and certain.support > 0.99
     assert hardly is not None and hardly.support < 0.1
+
+
+FEW = np.array([[-15.0, 0, 0], [15, 1, 0], [0, 12, 2], [2, -9, 1]])
+
+
+def tipped(degrees: float) -> Array:
+    x = np.deg2rad(degrees)
+    return np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+
+
+@pytest.mark.parametrize(("known", "missing"), [(4, 3), (4, 0), (3, 2), (3, 0)])
+def test_of_a_few_landmarks_one_may_be_missing(known: int, missing: int) -> None:
+    """The others hardly say how they are turned, and what all but says nowhere does not say it for them."""
+    rng = np.random.default_rng(known + missing)
+    shape = FEW[:known]
+    truth = shape @ tipped(12).T + [30, -20, 5]
+    positions = np.stack([truth, truth + rng.uniform(-12, 12, (2, known, 3))[0]], axis=1)
+    values = np.tile([0.9, 0.05], (known, 1))
+    positions[missing], values[missing] = truth[missing] + rng.uniform(-9, 9, (2, 3)), [0.02, 0.01]
+    found = align(
+        Candidates(positions, values),
+        Constellation(shape, 0.0),
+        tolerance=1.5,
+        scales=(0.9, 1.1),
+        upright=np.eye(3),
+        turned=75,
+    )
+    assert found is not None and found.support > 0.5
+    assert angle_between(found.pose.rotation, tipped(12)) < 25
+    errors = np.linalg.norm(found.pose.apply(shape) - truth, axis=1)
+    assert np.delete(errors, missing).max() < 3 and errors.max() < 6
+
+
+def test_all_of_a_few_landmarks_tell_how_they_are_turned() -> None:
+    truth = FEW @ tipped(50).T
+    found = align(
+        Candidates(truth[:, None], np.full((4, 1), 0.9)),
+        Constellation(FEW, 0.0),
+        tolerance=0.5,
+        scales=(0.9, 1.1),
+        upright=np.eye(3),
+        turned=75,
+    )
+    assert found is not None and angle_between(found.pose.rotation, tipped(50)) < 3
+
+
+def test_a_few_certain_landmarks_in_another_order_are_no_pose() -> None:
+    wrong = FEW[[1, 3, 0, 2]] * [1, 1, -1]
+    found = align(
+        Candidates(wrong[:, None], np.full((4, 1), 0.9)),
+        Constellation(FEW, 0.0),
+        tolerance=0.5,
+        scales=(0.9, 1.1),
+        upright=np.eye(3),
+        turned=75,
+    )
+    assert found is None or found.support < 0.6

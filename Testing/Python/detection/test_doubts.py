@@ -10,7 +10,7 @@ from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.shape_model import ShapeModel
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.doubts import doubts
-from LandmarkDetectionLib.detection.results import Detection
+from LandmarkDetectionLib.detection.results import Detection, Status
 from LandmarkDetectionLib.model.bundle import Bundle, Calibration, Level, load_bundle
 
 NAMES = ("nasion", "bregma", "lambda", "inion")
@@ -116,3 +116,18 @@ def test_missing_error_radii_are_told(a_model: Path) -> None:
     assert doubts(points, load_bundle(a_model), scan(1.0)) == ()
     (sentence,) = doubts(points, validated(a_model, 0.9), scan(3.0))
     assert sentence.startswith("no error radii")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("absent", "was not found, "), ("uncertain", "was not found for sure, ")]
+)
+def test_a_landmark_alone_is_spoken_of_as_one(a_model: Path, status: Status, said: str) -> None:
+    unsure = Detection("nasion", np.zeros(3), "uncertain", 0.6, 0.5)
+    alone = Detection.missing("nasion") if status == "absent" else unsure
+    (sentence,) = doubts([alone], validated(a_model, 0.9), scan(1.0))
+    assert sentence.startswith(f"the landmark {said}most likely because the scan shows another anatomy")
+
+
+def test_landmarks_that_lie_close_together_do_not_make_a_scan_too_wide(a_model: Path) -> None:
+    (sentence,) = doubts(detected(0), of_size(a_model, 2.0), scan(1.9 * 2.0 * 10))
+    assert "is its unit right" not in sentence

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from LandmarkDetectionLib.data.constellation import Constellation
+from LandmarkDetectionLib.data.constellation import Constellation, Part
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.intensity import Normaliser
@@ -484,3 +484,85 @@ def test_a_window_that_is_fixed_is_looked_at_once(
 
     assert a_detector._chain.find_pose_amid_air(a_detector._locate, prepared, FIXED, CPU) is None
     assert shown == [FIXED]
+
+
+def knowing(detector: LocateRefineDetector, rows: list[int], **changes: Any) -> LocateRefineDetector:
+    """A detector that knows some of the landmarks, and that scans lie about upright."""
+    chain = detector._chain
+    shape = np.full_like(SHAPE, np.nan)
+    shape[rows] = SHAPE[rows]
+    settings = replace(chain.settings, **changes)
+    settings = replace(settings, locate=replace(settings.locate, taught=60.0))
+    detector._chain = replace(chain, settings=settings, constellation=Constellation.of(shape, 0.5))
+    return detector
+
+
+@pytest.mark.parametrize("rows", [[0], [1, 4], [0, 1, 2], [0, 1, 2, 3]])
+def test_a_few_landmarks_are_found_in_a_scan_that_lies_about_upright(
+    a_detector: LocateRefineDetector, rows: list[int]
+) -> None:
+    points = 1.05 * SHAPE @ rotation_about_z(15).T + [20, -35, 60]
+    found = positions_of(knowing(a_detector, rows), scan_of(points, np.eye(3)))
+    assert np.linalg.norm(found - points, axis=1)[rows].max() < 0.15
+    assert np.isnan(np.delete(found, rows, axis=0)).all()
+
+
+@pytest.mark.parametrize("others", [[0, 1], [2, 4], [0, 1, 2], [1, 3, 4]])
+def test_of_a_few_landmarks_those_are_found_that_are_there(
+    a_detector: LocateRefineDetector, others: list[int]
+) -> None:
+    """The brightest is not there, and no border of another looks like it."""
+    points = SHAPE @ rotation_about_z(10).T
+    whole, brightest = scan_of(points, np.eye(3)), len(SHAPE) - 1
+    voxels = np.where(whole.voxels > float(GREYS[-2]), -1, whole.voxels).astype(np.float32)
+    detections = knowing(a_detector, [*others, brightest]).detect(Volume(voxels, whole.frame))
+    found = np.array([detection.position for detection in detections])
+    assert np.linalg.norm(found - points, axis=1)[others].max() < 0.2
+    assert detections[brightest].status == "absent"
+
+
+def test_a_part_that_has_moved_is_found_from_a_pose_of_its_own(a_detector: LocateRefineDetector) -> None:
+    """Windows of 13 voxels of 0.5 mm reach 3 mm: from one pose for all, some landmarks lie beyond."""
+    rows = np.array([0, 2, 4]), np.array([1, 3, 5])
+    points = SHAPE.copy()
+    points[rows[1]] += [0, 5.0, 5.0]
+    volume = scan_of(points, np.eye(3))
+    chain, network = a_detector._chain, a_detector._refine
+    pose = chain.constellation.pose_in(points)
+    assert np.linalg.norm(pose.apply(SHAPE) - points, axis=1).max() > 3
+    one = chain.refine(network, volume, pose, CPU)
+    parts = tuple(Part(tuple(part.tolist()), 4.0) for part in rows)
+    told: list[float] = []
+    several = replace(chain, settings=replace(chain.settings, parts=parts)).refine(
+        network, volume, pose, CPU, progress=lambda _, fraction: told.append(fraction)
+    )
+    assert not np.nanmax(np.linalg.norm(one.positions - points, axis=1)) < 0.5
+    assert np.linalg.norm(several.positions - points, axis=1).max() < 0.15
+    assert told == sorted(told) and told[-1] == pytest.approx(1)
+
+
+def test_a_bundle_of_one_part_is_as_it_ever_was_and_one_of_several_keeps_them(a_bundle: Path) -> None:
+    numbers = load_bundle(a_bundle).detection
+    settings = LocateRefineSettings.from_numbers(numbers)
+    assert settings.parts == () and settings.as_numbers().keys() == numbers.keys()
+    several = replace(settings, parts=(Part((0, 1, 2, 3), 2.5), Part((4, 5), 1.0)))
+    kept = json.loads(json.dumps(several.as_numbers()))
+    assert LocateRefineSettings.from_numbers(kept) == several
+
+
+def test_few_that_are_seen_where_many_should_be_do_not_move_the_pose(
+    a_detector: LocateRefineDetector,
+) -> None:
+    chain, pose = a_detector._chain, Similarity(np.eye(3), 1.0, np.zeros(3))
+    frame = Frame(size=(60, 60, 60), origin=[-30, -30, -30])
+    positions, spreads = SHAPE + np.array([1.0, 0, 0]), np.ones(len(SHAPE))
+
+    def shown(rows: list[int]) -> Similarity | None:
+        presences = np.where(np.isin(np.arange(len(SHAPE)), rows), 5.0, -5.0)
+        return chain._pose_of(Refined(positions, spreads, presences), frame, pose)
+
+    assert shown([0, 1]) is None
+    half, all_of_them = shown([0, 1, 2]), shown(list(range(6)))
+    assert half is not None and all_of_them is not None
+    np.testing.assert_allclose(half.apply(SHAPE), positions, atol=0.05)
+    np.testing.assert_allclose(all_of_them.apply(SHAPE), positions, atol=1e-6)

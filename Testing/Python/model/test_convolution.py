@@ -65,3 +65,21 @@ def test_no_network_takes_a_plain_loop(edge: int, training: bool) -> None:
         names = {event.key for event in seen.key_averages()}
         assert "aten::mkldnn_convolution" in names
         assert not {name for name in names if "slow" in name or "thnn" in name}
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 4, 3), (3, 2, 2)])
+def test_flat_fields_have_right_gradients_in_bfloat16(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    layer = Conv3d(64, 64, 3, padding=1, bias=False)
+    image = torch.randn(2, 64, *shape).contiguous(memory_format=torch.channels_last_3d)
+    gradients: list[torch.Tensor] = []
+    for rounded in (False, True):
+        layer.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            seen = layer(image)
+        assert seen.dtype == (torch.bfloat16 if rounded else torch.float32)
+        seen.float().square().mean().backward()
+        assert layer.weight.grad is not None
+        gradients.append(layer.weight.grad.clone())
+    exact, of_rounded = gradients
+    assert (of_rounded - exact).abs().max() < 0.05 * exact.abs().max()

@@ -158,3 +158,18 @@ def test_people_differ_from_each_other() -> None:
     people = [build_head(np.random.default_rng(seed)) for seed in range(20)]
     spread = np.std([list(person.landmarks.values()) for person in people], axis=0)
     assert 1 < np.median(spread) < 8
+
+
+def test_an_open_jaw_is_turned_as_a_whole_and_nothing_else_is() -> None:
+    closed, opened = (build_head(np.random.default_rng(3), jaw_opening=degrees) for degrees in (0.0, 20.0))
+    jaw = ("Menton", *GONIA)
+    for name, point in closed.landmarks.items():
+        moved = float(np.linalg.norm(opened.landmarks[name] - point))
+        assert moved > 10 if name in jaw else moved < 5 if "Condylion" in name else moved == 0
+    apart = [head.landmarks["Menton"] - head.landmarks["Gonion_L"] for head in (closed, opened)]
+    assert np.linalg.norm(apart[0]) == pytest.approx(np.linalg.norm(apart[1]))
+    assert opened.landmarks["Menton"][2] < closed.landmarks["Menton"][2] - 10, "it opens downwards"
+    for name in ("Menton", *GONIA):
+        assert look(opened, name).inside.any() and not look(opened, name).inside.all()
+    outline = opened.outline.reach(np.array([0.0, 0.0, -1.0]))
+    assert outline > -opened.landmarks["Menton"][2], "a field of view holds it"

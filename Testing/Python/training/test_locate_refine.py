@@ -345,3 +345,15 @@ def test_sample_n_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(draw(1, 4), draw(1, 4))
     assert not np.array_equal(draw(1, 4), draw(2, 4))
+
+
+def test_a_fine_field_is_asked_for_no_more_landmarks_than_memory_holds_and_for_each_in_turn(
+    tmp_path: Path,
+) -> None:
+    case = a_case(tmp_path, 1)
+    crowd = np.random.default_rng(0).uniform(-6, 6, (200, 3)) + case.frame.index_to_world([25, 24, 26])
+    crowded = replace(case, positions=crowd, known=np.ones(200, dtype=bool))
+    table = LandmarkTable.from_names([f"L{number}" for number in range(200)])
+    samples = RefineSamples([crowded], table, Constellation(crowd, 0.0), fine(STILL, field=48), seed=3)
+    asked = [torch.isfinite(samples[number][1]).all(dim=1).numpy() for number in range(30)]
+    assert max(row.sum() for row in asked) == 48 and np.any(asked, axis=0).all()

@@ -35,6 +35,7 @@ from LandmarkDetectionLib.training.locate_refine.plan import (
     choose_locate,
     choose_refine,
     measure_refine_step,
+    reason_for_parts,
     refine_steps,
     share_out,
 )
@@ -633,3 +634,46 @@ def test_a_plan_says_where_the_hours_are_too_few(tmp_path: Path, engine: str) ->
     )
     assert re.search(r"; without --hours there would be \d+, and a better model\.$", short)
     assert "without --hours" not in whole
+
+
+@pytest.mark.parametrize("known", [[0], [0, 1]])
+def test_a_landmark_alone_is_told_by_what_lies_around_it(known: list[int]) -> None:
+    """Its own span is nothing, and a field of that size would show nothing."""
+    measures = measured(200, 0.5)
+    few = [
+        replace(measure, positions=np.where(np.isin(np.arange(8), known)[:, None], measure.positions, np.nan))
+        for measure in measures
+    ]
+    if len(known) > 1:
+        few = [replace(m, positions=m.positions[0] + (m.positions - m.positions[0]) / 100) for m in few]
+    made = survey(few)
+    locate, refine = choose_locate(made), choose_refine(made)
+    assert locate.field * locate.spacing > 260 / 3
+    assert 1 < locate.spacing < 4 and refine.spacing == 0.5
+    assert refine.deviation >= refine.spacing and made.deviation < 1
+    assert survey(measures).seen == survey(measures).span
+
+
+def test_parts_of_an_anatomy_that_move_against_each_other_are_seen_where_the_table_has_groups() -> None:
+    jaw = np.random.default_rng(3).uniform(-0.3, 0.3, (5, 3)) - [0, 0.5, 0.4]
+    measures = measured(200, 1.0)
+    opened = [
+        replace(
+            measure,
+            positions=np.vstack([HEAD * 100, 100 * jaw @ turn([1, 0, 0], 6.0 * row).T])
+            + np.random.default_rng(row).normal(0, 0.5, (13, 3)),
+        )
+        for row, measure in enumerate(measures)
+    ]
+    names = [*NUMBERED, *(f"J{row}" for row in range(5))]
+    groups = ["skull"] * 8 + ["jaw"] * 5
+    rows = [
+        Landmark(name, label, group=group)
+        for label, (name, group) in enumerate(zip(names, groups, strict=True), 1)
+    ]
+    parted = survey_of(opened, LandmarkTable(tuple(rows)), WHERE)
+    whole = survey(opened, names)
+    assert len(parted.parts) == 2 and not whole.parts
+    (told,) = reason_for_parts(parted)
+    assert told.startswith("2 poses in detection: jaw, and skull move against each other")
+    assert not reason_for_parts(whole)
