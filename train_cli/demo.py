@@ -34,7 +34,7 @@ SETTINGS = (
 )
 """Small networks and small fields: synthetic heads are simple, and far more alike than people's."""
 FIRST_SEED = 18
-"""Of the first head that is looked at, one landmark of which is cut away. The model was trained with seed 0."""
+"""Of the first head, one landmark of which is cut away. The model that looks at it has seen seed 0 only."""
 
 
 def run(
