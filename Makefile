@@ -1,4 +1,4 @@
-# make demo   the whole loop on synthetic skulls: masks, split, training, detection, evaluation
+# make demo   a detection in a synthetic head, then the whole loop: masks, split, training, evaluation
 # make test   style, types and tests
 # Both set up .venv by themselves; all they need is Python >= 3.11 with venv, and make.
 
@@ -19,7 +19,7 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: $(VENV)/train.stamp ## train on synthetic skulls and find their landmarks; results in demo/
+demo: $(VENV)/train.stamp ## find the landmarks of a synthetic head, then train a model that does; results in demo/
 	$(RUN) train_cli demo --output demo
 
 .PHONY: test

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,18 @@ def test_slicer_packages_every_file_of_the_library() -> None:
         r"^\s+(\S+\.py)$", (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert listed == sorted(file.relative_to(LIBRARY).as_posix() for file in LIBRARY_FILES)
+
+
+def test_slicer_and_pip_package_all_that_the_library_has_besides_code() -> None:
+    files = {path for path in LIBRARY.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    files.remove(LIBRARY / "CMakeLists.txt")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["LandmarkDetectionLib"]
+    assert {path for pattern in patterns for path in LIBRARY.glob(pattern)} == files
+    text = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = re.search(r"set\(LIBRARY_RESOURCES\n(.*?)\)", text, re.DOTALL)
+    assert listed is not None
+    assert listed[1].split() == sorted(path.relative_to(LIBRARY).as_posix() for path in files)
 
 
 def test_slicer_packages_the_module_and_every_resource() -> None:

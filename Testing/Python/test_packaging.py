@@ -30,8 +30,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_that_belongs_to_the_extension_is_installed_and_nothing_else(installed: Path) -> None:
-    wanted = {Path("LandmarkDetection.py"), Path("LandmarkDetectionLib/py.typed")}
-    wanted |= {path.relative_to(ROOT) for path in (ROOT / "LandmarkDetectionLib").rglob("*.py")}
+    wanted = {Path("LandmarkDetection.py")}
+    library = (path for path in (ROOT / "LandmarkDetectionLib").rglob("*") if path.is_file())
+    wanted |= {
+        path.relative_to(ROOT) for path in library if path.name != "CMakeLists.txt" and path.suffix != ".pyc"
+    }
     resources = (path for path in (ROOT / "Resources").rglob("*") if path.is_file())
     wanted |= {
         path.relative_to(ROOT) for path in resources if path.name not in ("CMakeLists.txt", "README.md")

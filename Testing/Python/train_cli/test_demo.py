@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from Testing.Python.train_cli.conftest import Run
 
 
-def test_the_demo_takes_the_place_of_an_earlier_one(run: Run, tmp_path: Path) -> None:
+def test_the_demo_detects_before_it_trains_and_takes_the_place_of_an_earlier_one(
+    run: Run, tmp_path: Path
+) -> None:
     for stale in ("run/config.yaml", "detections/phantom_999.mrk.json"):
         (tmp_path / stale).parent.mkdir(exist_ok=True)
         (tmp_path / stale).write_text("version: 1  # of an earlier demo\nname: demo  # of the model\n")
@@ -23,6 +25,10 @@ def test_the_demo_takes_the_place_of_an_earlier_one(run: Run, tmp_path: Path) ->
     metrics = json.loads(Path(finished.json["metrics"]).read_text())
     assert metrics["n_cases"] == 2 and metrics["n_landmarks"] == 16
     assert (tmp_path / "run/model/model.json").is_file()
+    first = finished.json["first"]
+    (markup,), (picture,) = first["markups"], first["pictures"]
+    started = (tmp_path / "run/config.yaml").stat().st_mtime_ns
+    assert max(Path(path).stat().st_mtime_ns for path in (markup, picture)) < started
 
 
 def test_the_demo_leaves_a_run_alone_that_is_not_its_own(run: Run, tmp_path: Path) -> None:
