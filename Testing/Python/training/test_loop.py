@@ -180,6 +180,13 @@ class _Interrupting(Sampler[int]):
         return 4
 
 
+def test_a_loss_that_is_no_number_ends_a_run(a_config: DenseConfig, tmp_path: Path) -> None:
+    training = a_config.training.model_copy(update={"learning_rate": 1e30, "warmup": 1})
+    with pytest.raises(InputError, match=r"the loss is nan after epoch \d+, .*learning_rate lower"):
+        train(a_config.model_copy(update={"training": training}), tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_early_stop_ends_a_run_and_holds_when_started_again(a_config: DenseConfig, tmp_path: Path) -> None:
     config = changed(a_config, training={"epochs": 40, "learning_rate": 1e-9, "patience": 2, "ema": 0})
     train(config, tmp_path / "run", device=CPU)
