@@ -44,13 +44,13 @@ class RefineNetwork(nn.Module):
         settings: of the U-Net, whose finest features have the resolution of the image.
         landmarks: how many it can be asked for.
         deviation: how far a landmark lies from where it is expected, cells along one axis (standard
-            deviation), of all or (K,) of each; what the network assumes until it has learnt better.
+            deviation); what the network assumes of every landmark until it has learnt better.
 
     Raises:
         ValueError: if the features are coarser than the image.
     """
 
-    def __init__(self, settings: UNetSettings, landmarks: int, deviation: float | Tensor = 1.0) -> None:
+    def __init__(self, settings: UNetSettings, landmarks: int, deviation: float = 1.0) -> None:
         super().__init__()
         if settings.reduction != 1:
             raise ValueError(f"the reduction of the fine network is {settings.reduction}, not 1")
@@ -58,7 +58,7 @@ class RefineNetwork(nn.Module):
         width = settings.channels[0]
         self.features = UNet(settings)
         self.codes = nn.Parameter(torch.randn(landmarks, width) / width**0.5)
-        self.log_deviations = nn.Parameter((torch.ones(landmarks) * deviation).log())
+        self.log_deviations = nn.Parameter(torch.full((landmarks,), deviation).log())
         self.mix = nn.Linear(width, width)
         self.presence = nn.Embedding(landmarks, width + 1)
         nn.init.normal_(self.presence.weight, std=width**-0.5)

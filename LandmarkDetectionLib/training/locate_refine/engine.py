@@ -26,7 +26,7 @@ from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
 from LandmarkDetectionLib.training.cases.prepared_data import prepare
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
-from LandmarkDetectionLib.training.locate_refine.samples import POSE_OFF, LocateSamples, RefineSamples
+from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.locate_refine.validation import validate
 from LandmarkDetectionLib.training.running.checkpoints import epochs_done, load_best
 from LandmarkDetectionLib.training.running.outcomes import calibration_of, figures_of, tabulate
@@ -38,8 +38,6 @@ Array = NDArray[np.float64]
 
 _CAP_VOXELS = 10
 _SMALLEST_WINDOW = 128
-_PRIOR_CASES = 4
-"""So many cases in which a landmark deviates as landmarks do: a few of its own say little."""
 _WIDER = 1.5
 """Than landmarks really deviate: the first guess of an expectation that leaves a say to the image."""
 
@@ -138,18 +136,6 @@ class LocateRefineEngine:
         }
         return bundle, weights
 
-    def _deviations(self) -> Array:
-        """(K,) how far each landmark lies from where it is expected in training, mm along one axis."""
-        constellation, usual = self.chain.constellation, self.config.refine.deviation
-        shown = [c.positions for c in self.fine.training if constellation.is_shown_by(c.positions)]
-        apart = np.stack([constellation.pose_in(at).apply(constellation.shape) - at for at in shown])
-        known = np.isfinite(apart).all(axis=2)
-        squares = np.where(known, np.square(apart).mean(axis=2), 0.0).sum(axis=0)
-        counts = known.sum(axis=0)
-        own = (squares + _PRIOR_CASES * usual**2) / (counts + _PRIOR_CASES)
-        deviations: Array = np.sqrt(own + (POSE_OFF * usual) ** 2)
-        return deviations
-
     def _samples(self, epochs: int, batch: int) -> int:
         """In so many epochs of batches, of all processes."""
         training = self.config.training
@@ -168,7 +154,7 @@ class LocateRefineEngine:
 
     def _refine(self, epochs: int) -> RefineTraining:
         config = self.config.refine
-        expected = torch.from_numpy(_WIDER * self._deviations() / config.spacing).float()
+        expected = _WIDER * config.deviation / config.spacing
         network = RefineNetwork(config.network, len(self.table), deviation=expected)
         return RefineTraining(network, self.config, epochs, self.fine.validation, self.chain)
 

@@ -29,9 +29,6 @@ _OFF_CENTRE = 0.3
 """How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
 _EDGE = 1.0
 """Voxels beyond its middle that the outermost voxel of a field shows, about."""
-POSE_OFF = 0.35
-"""Of the deviation: how far the pose is off where a landmark is expected, along each axis (standard
-deviation)."""
 _MOST_ASKED = 48
 """Landmarks that a fine field is asked for, at most: each takes the memory of a window."""
 _CUT_NEAR = 4.0
@@ -115,8 +112,7 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
 class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Fine fields in the canonical frame of the mean shape, some of them cut as a scan ends.
 
-    The augmentation turns and stretches them as much as align is off. A landmark is expected where the mean
-    shape in the case's own pose has it, but for what such a pose is off: so far as each really deviates.
+    The augmentation turns and stretches them as much as align and the mean shape are off.
     """
 
     def __init__(
@@ -159,7 +155,7 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         image = transform.sample(
             volume, size=(settings.field,) * 3, spacing=settings.spacing, fill=case.lowest
         )
-        expected = np.where(np.isfinite(self.shape), pose.apply(self.shape), case.positions)
+        expected = np.where(np.isfinite(case.positions), case.positions, pose.apply(self.shape))
         expected[~case.known] = np.nan
         if transform.mirrors and self.plane is not None:
             expected[self.plane.one_sided(self.shape, self.order, MIDLINE * settings.spacing)] = np.nan
@@ -167,7 +163,7 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         middle = (settings.field - 1) / 2
         places = transform.to_crop(case.positions[rows]) / settings.spacing + middle
         starts = transform.to_crop(expected[rows]) / settings.spacing + middle
-        starts += rng.normal(0, POSE_OFF * settings.deviation / settings.spacing, starts.shape)
+        starts += rng.normal(0, settings.deviation / settings.spacing, starts.shape)
         starts[((starts < 0) | (starts > settings.field - 1)).any(axis=1)] = np.nan
         asked = _present(starts)
         if len(asked) > _MOST_ASKED:

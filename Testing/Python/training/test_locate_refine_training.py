@@ -139,7 +139,7 @@ def test_training_teaches_refine_where_landmarks_are_and_whether(
     teach(module, RefineSamples(cases, TABLE, MEAN, blobs_config.refine, seed=0), steps=90)
     case = a_case(tmp_path, 9)
     scan = FineScan(module.network, case.whole_volume(), CPU)
-    starts = np.add(case.positions, [[1, 0, -0.5], [0, -1, 0.5], [-0.5, 0.5, 1], [0.5, 1, 0]])
+    starts = np.add(case.positions, [[2, 0, -1], [0, -2, 1], [-1, 1, 2], [1, 2, 0]])
     view = scan.look(starts, np.eye(3), a_chain.settings.refine)
     found = scan.read(view, starts)
     assert np.linalg.norm(found.positions - case.positions, axis=1).max() < 0.8
