@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 _HYPOTHESES = 2000
 _ROUNDS = 10
 """Of the fit to what agrees, after the best hypothesis."""
-_FEW = 6
+FEW = 6
 """Landmarks: where some of so few are not in the scan, the others hardly tell how the anatomy is turned."""
 _FINALISTS = 5
 """Hypotheses that are fitted further: the best triple is not always the best start."""
@@ -52,7 +52,7 @@ class Alignment:
     Attributes:
         pose: maps the mean shape into the scan; a proper rotation.
         support: what agrees with the pose, of all that the best candidates weigh, 0 to 1; the three that
-            agree most count as one, for any three fit some pose.
+            agree most are left out, or count as one where there are few, for any three fit some pose.
     """
 
     pose: Similarity
@@ -94,7 +94,7 @@ def align(
     else:
         poses = _shifts(candidates.positions[usable], shape[usable], standing)
     rotations, sizes, shifts = _turned_by_no_more(poses, upright, turned)
-    if constellation.tells_rotation and upright is not None and turned < 180 and len(usable) <= _FEW:
+    if constellation.tells_rotation and upright is not None and turned < 180 and len(usable) <= FEW:
         standing, steadied = upright, (2 * tolerance) ** 2
         stood = _shifts(candidates.positions[usable], shape[usable], standing)
         rotations, sizes, shifts = (
@@ -228,12 +228,15 @@ def _fit_to_what_agrees(
 
 
 def _support(agreeing: Array, weights: Array, fitting: int) -> float:
-    """The share of the weight that agrees; those that agree most, as many as fit some pose, count as one.
+    """The share of the weight that agrees, without the landmarks that agree most: so many fit some pose.
 
-    It is less where all together weigh less than one certain candidate, or what is all but absent would agree
-    too.
+    All together weigh as much as one certain candidate at least, or what is all but absent would agree too.
+    Of a few landmarks little would be left: there those that agree most count as one.
     """
     order = np.argsort(-agreeing, kind="stable")
+    if len(order) > FEW:
+        others = order[fitting:]
+        return float(agreeing[others].sum() / max(weights[others].sum(), 1.0))
     shares = np.ones(len(order))
     shares[order[:fitting]] /= fitting
     return float(shares @ agreeing / (shares @ weights) * min(float(weights.sum()), 1.0))

@@ -21,10 +21,10 @@ from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.shape import Similarity, common_points, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.volume import Volume
-from LandmarkDetectionLib.detection.align import Alignment, align
+from LandmarkDetectionLib.detection.align import FEW, Alignment, align
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
-from LandmarkDetectionLib.detection.pose_search import ANY_POSE, search_pose
+from LandmarkDetectionLib.detection.pose_search import ANY_POSE, SURE, search_pose
 from LandmarkDetectionLib.detection.progress import Progress, no_progress, part_of
 from LandmarkDetectionLib.detection.refine import FineScan, Mirror, Refined, RefineSettings, View
 from LandmarkDetectionLib.detection.results import Detection, Status
@@ -179,7 +179,8 @@ class Chain:
             )
             return None if found is None or found.support < settings.support else found
 
-        return search_pose(look, scans, taught=taught)
+        few = np.isfinite(self.shape).all(axis=1).sum() <= FEW  # that fit in many a wrong pose too
+        return search_pose(look, scans, taught=taught, sure=settings.support if few else SURE)
 
     def find_pose_amid_air(
         self,

@@ -196,3 +196,14 @@ def test_a_few_certain_landmarks_in_another_order_are_no_pose() -> None:
         turned=75,
     )
     assert found is None or found.support < 0.6
+
+
+def test_three_that_agree_are_no_pose_where_there_are_more() -> None:
+    """As in a look from the wrong side: a few candidates fit by chance, the others lie anyhow."""
+    rng = np.random.default_rng(4)
+    shape = rng.uniform(-10, 10, (7, 3))
+    positions = shape + rng.uniform(8, 20, shape.shape) * rng.choice([-1, 1], shape.shape)
+    positions[:3] = shape[:3]
+    values = np.where(np.arange(7) < 3, 0.9, 0.15)[:, None]
+    found = align(Candidates(positions[:, None], values), Constellation(shape, 0.0), **EXPECTED)
+    assert found is None or found.support < 0.3

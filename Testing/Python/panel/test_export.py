@@ -248,7 +248,7 @@ def test_exported_cases_can_be_checked_planned_and_trained(
     cases, config = data / "cases.csv", tmp_path / "config.yaml"
     assert main(["check", str(cases), "--quiet"]) == 0
     assert main(["plan", str(cases), "--output", str(config), "--quiet"]) == 0
-    steps = ["--set", "training.epochs=1", "--set", "training.steps_per_epoch=2"]
+    steps = ["--set", "training.epochs=2", "--set", "training.steps_per_epoch=2"]
     run = ["train", str(config), "--output", str(tmp_path / "run"), *steps, "--device", "cpu", "--quiet"]
     assert main(run) == 0
     assert (tmp_path / "run" / "model" / "model.json").is_file()

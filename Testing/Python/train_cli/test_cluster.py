@@ -91,7 +91,9 @@ def test_a_cluster_gives_what_one_machine_gives(
     alone = run("detect", scans.name, *flags(a_model, tmp_path / "alone"), "--json", "--pictures")
     there = run("detect", scans.name, *flags(a_model, tmp_path / "there"), *flag, "--json", "--pictures")
     assert alone.code == there.code == 2 and without_times(alone.json) == without_times(there.json)
-    assert there.err.splitlines() == alone.err.splitlines(), "one scan is damaged, and nothing else is said"
+    slow = ("No worker has started yet", "Detecting")  # on a machine with much else to do
+    said = [line for line in there.err.splitlines() if not line.startswith(slow)]
+    assert said == alone.err.splitlines(), "one scan is damaged, and nothing else is said"
     assert files_in(tmp_path / "there") == files_in(tmp_path / "alone")
     again = run("detect", scans, *flags(a_model, tmp_path / "there"), *flag, "--pictures")
     assert "7 of 8 were done before" in again.out
