@@ -140,7 +140,8 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
         iterations: at most so many rounds.
 
     Returns:
-        (N, 3) mm, of the median size of the shapes, in the pose of the first shape; NaN for a point that no
+        (N, 3) mm, of the median size of the shapes, in the pose of the first shape near which
+        most others lie; NaN for a point that no
         shape has together with three points of the others, and for all where no shape counts. Where no shape
         has three points, the mean of the shapes as they are turned.
     """
@@ -166,8 +167,8 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 100) -> Array:
         previous, mean = mean, _centred(average) / np.exp(enlarged)
         if np.allclose(mean, previous, rtol=0, atol=1e-6 * float(np.nanmax(mean)), equal_nan=True):
             break
-    first = next(row for row, fit in enumerate(fits) if fit is not None)
-    return fit_similarity(mean, cases[first], weights[first], scale=False).apply(mean)
+    usual = _usual_pose(fits)
+    return fit_similarity(mean, cases[usual], weights[usual], scale=False).apply(mean)
 
 
 def _mean_as_turned(cases: Array) -> Array:
@@ -183,6 +184,14 @@ def _mean_as_turned(cases: Array) -> Array:
         if _known(points).any():
             mean[row] = np.median(points[_known(points)], axis=0) + middles[0, 0]
     return mean
+
+
+def _usual_pose(fits: Sequence[Similarity | None]) -> int:
+    """The first row of those that lie within 45 degrees of most others."""
+    rows = [row for row, fit in enumerate(fits) if fit is not None]
+    turns = np.array([fit.rotation for fit in fits if fit is not None])
+    near = np.einsum("mij,nij->mn", turns, turns) >= 1 + 2 * np.cos(np.deg2rad(45))
+    return rows[int(near.sum(axis=1).argmax())]
 
 
 def robust_weights(distances: ArrayLike) -> Array:

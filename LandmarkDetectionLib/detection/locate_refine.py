@@ -180,7 +180,7 @@ class Chain:
             return None if found is None or found.support < settings.support else found
 
         few = np.isfinite(self.shape).all(axis=1).sum() <= FEW  # that fit in many a wrong pose too
-        return search_pose(look, scans, taught=taught, sure=settings.support if few else SURE)
+        return search_pose(look, scans, taught=taught, enough=settings.support if few else SURE)
 
     def find_pose_amid_air(
         self,

@@ -28,7 +28,7 @@ Look = Callable[[Volume], Alignment | None]
 
 
 def search_pose(
-    look: Look, scans: Sequence[Callable[[], Volume]], *, taught: float, sure: float = SURE
+    look: Look, scans: Sequence[Callable[[], Volume]], *, taught: float, enough: float = SURE
 ) -> tuple[Alignment, int] | None:
     """The plainest pose in a scan, and the number of the intensity scale under which it is.
 
@@ -36,7 +36,7 @@ def search_pose(
         look: what a scan shows as it lies on its grid; None where that is no pose.
         scans: make the coarse scan, on one grid, by different intensity scales; the likeliest first.
         taught: degrees from upright up to which the network knows the anatomy.
-        sure: support of a pose from which no other is looked for.
+        enough: support of a pose, as the scan lies, from which it is not turned.
     """
     prepared = [cache(scan) for scan in scans]
     best: tuple[Alignment, int] | None = None
@@ -45,8 +45,10 @@ def search_pose(
             found = _look_upright(look, reordered(scan(), order, flips), taught)
             if found and (best is None or found.support > best[0].support):
                 best = found, number
-            if best and best[0].support >= sure:
+            if best and best[0].support >= SURE:
                 return best
+        if best and best[0].support >= enough:
+            return best
     return best
 
 

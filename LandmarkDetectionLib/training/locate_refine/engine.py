@@ -155,6 +155,7 @@ class LocateRefineEngine:
     def _refine(self, epochs: int) -> RefineTraining:
         config = self.config.refine
         expected = _WIDER * config.deviation / config.spacing
+        torch.manual_seed(self.config.training.seed)  # whatever locate has drawn, and wherever it was stopped
         network = RefineNetwork(config.network, len(self.table), deviation=expected)
         return RefineTraining(network, self.config, epochs, self.fine.validation, self.chain)
 

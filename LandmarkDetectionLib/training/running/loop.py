@@ -28,7 +28,12 @@ from LandmarkDetectionLib.model.bundle import save_bundle
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
 from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
-from LandmarkDetectionLib.training.running.checkpoints import AtomicCheckpointIO, EpochEnd, newest_whole
+from LandmarkDetectionLib.training.running.checkpoints import (
+    AtomicCheckpointIO,
+    EpochEnd,
+    epochs_done,
+    newest_whole,
+)
 from LandmarkDetectionLib.training.running.failures import explained
 from LandmarkDetectionLib.training.running.processes import started_processes
 from LandmarkDetectionLib.training.running.run_lock import locked
@@ -122,7 +127,7 @@ def train_stage(
     with _stoppable(trainer):
         trainer.fit(
             stage.module,
-            make_loader(stage, config, trainer),
+            make_loader(stage, config, trainer, epochs_done(folder)),
             ckpt_path=newest_whole(folder),
             weights_only=False,
         )
@@ -190,13 +195,18 @@ def _interrupts_noted() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer) -> Loader:
-    """Batches of samples, the share of this process."""
+def make_loader(stage: Stage, config: TrainingConfig, trainer: L.Trainer, done: int) -> Loader:
+    """Batches of samples, the share of this process, after so many epochs.
+
+    Workers begin to draw before Lightning tells the sampler the epoch.
+    """
     training = config.training
     count = training.steps_per_epoch * training.accumulate * stage.batch
+    sampler = EpochSampler(count, rank=trainer.global_rank, processes=trainer.world_size)
+    sampler.set_epoch(done)
     return Loader(
         stage.samples,
-        sampler=EpochSampler(count, rank=trainer.global_rank, processes=trainer.world_size),
+        sampler=sampler,
         batch_size=stage.batch,
         num_workers=training.workers,
         persistent_workers=training.workers > 0,

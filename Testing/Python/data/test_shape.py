@@ -140,7 +140,14 @@ def test_the_mean_of_one_shape_in_many_poses_is_that_shape(seed: int, count: int
         for move in (random_similarity(rng) for _ in range(count))
     ]
     shapes = np.stack([move.apply(shape) for move in moves])
-    np.testing.assert_allclose(mean_shape(shapes), shapes[0], atol=1e-6)
+    apart = np.abs(shapes - mean_shape(shapes)).max(axis=(1, 2))
+    assert apart.min() < 1e-6
+
+
+def test_the_mean_shape_stands_as_most_do_though_the_first_does_not() -> None:
+    shape = cloud(np.random.default_rng(0), 7)
+    odd = shape @ np.diag([-1.0, -1, 1])
+    np.testing.assert_allclose(mean_shape([odd, shape, shape, shape]), shape, atol=1e-6)
 
 
 def test_the_mean_shape_has_the_middle_size_and_the_first_pose() -> None:
