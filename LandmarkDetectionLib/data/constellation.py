@@ -12,6 +12,9 @@ from LandmarkDetectionLib.data.shape import Similarity, common_points, fewest_po
 
 Array = NDArray[np.float64]
 
+_LINE = 0.12
+"""Of its length, root mean squares of both: landmarks that lie no farther aside are in one line. By the shape
+alone, so that all who ask get one answer."""
 _FEWEST_OF_A_PART = 4
 """Landmarks: three fit any pose."""
 _NUMBERS_OF_A_POSE = 7
@@ -42,12 +45,12 @@ class Constellation:
 
         Args:
             shape: (K, 3) mm; NaN where unknown.
-            noise: how far landmarks are off, mm: what is no wider than that is a line.
+            noise: how far landmarks are off, mm.
         """
         points = shape[np.isfinite(shape).all(axis=1)]
         if len(points) > 2:
-            extents = np.linalg.svd(points - points.mean(axis=0), compute_uv=False) / np.sqrt(len(points))
-            if extents[1] > noise:
+            extents = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+            if extents[1] > _LINE * extents[0]:
                 return cls(shape, 0.0)
         return cls(shape, (2 * noise) ** 2)
 

@@ -2,7 +2,8 @@
 
 The coarse network knows the anatomy upright and turned by so many degrees. A scan is looked at first as it
 says that it lies; where that shows no plain pose, in the 24 orders of its axes, of which one is near enough
-to any pose. A pose that is far from upright is looked at once more, from there.
+to any pose, by the intensity scale under which anything was seen. A pose that is far from upright is looked
+at once more, from there.
 """
 
 from __future__ import annotations
@@ -36,19 +37,23 @@ def search_pose(
         look: what a scan shows as it lies on its grid; None where that is no pose.
         scans: make the coarse scan, on one grid, by different intensity scales; the likeliest first.
         taught: degrees from upright up to which the network knows the anatomy.
-        enough: support of a pose, as the scan lies, from which it is not turned.
+        enough: support of a pose from which the scan is turned no further.
     """
-    prepared = [cache(scan) for scan in scans]
+    orders = turns() if taught < ANY_POSE else turns()[:1]
+    prepared = [cache(scan) for scan in scans] if len(orders) > 1 else scans
+    numbers = list(range(len(scans)))
     best: tuple[Alignment, int] | None = None
-    for order, flips in turns() if taught < ANY_POSE else turns()[:1]:
-        for number, scan in enumerate(prepared):
-            found = _look_upright(look, reordered(scan(), order, flips), taught)
+    for order, flips in orders:
+        for number in numbers:
+            found = _look_upright(look, reordered(prepared[number](), order, flips), taught)
             if found and (best is None or found.support > best[0].support):
                 best = found, number
             if best and best[0].support >= SURE:
                 return best
         if best and best[0].support >= enough:
             return best
+        if best:
+            numbers = [best[1]]
     return best
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "LandmarkDetection bundle"
-VERSION = 3
+VERSION = 4
+_READ = 3, VERSION
+"""Models of version 3 know any pose, and their anatomy is one."""
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 AS_COARSE = 1.1
@@ -325,7 +327,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: this is not valid JSON; copy the model's folder again.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: the field 'format' is not '{FORMAT}'; give the folder of a model.")
-    if content.get("version") != VERSION:
+    if content.get("version") not in _READ:
         raise InputError(
             f"{path}: the model has version {content.get('version')}, this program reads version {VERSION}; "
             "update the program or export the model again."

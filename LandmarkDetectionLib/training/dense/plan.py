@@ -90,7 +90,8 @@ def plan_dense(
     told = expectation(epochs, batch, duration, device, needed=needed)
     least = needed / TOO_SHORT
     short = (shortage(hours_for((math.ceil(least),), (seconds,))),) if epochs < least else ()
-    return config, (network_reason, *short, told)
+    turned = f"augmentation.rotation {survey.rotation:g}: as far as the scans' poses differ."
+    return config, (network_reason, turned, *short, told)
 
 
 def choose_sampling(survey: Survey) -> SamplingSection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from LandmarkDetectionLib.data.sampling import turned
+from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.locate_refine import Chain
+from LandmarkDetectionLib.detection.pose_search import ANY_POSE, degrees_between
 from LandmarkDetectionLib.model.losses import heat_loss
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
 from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.locate_refine.samples import TURNING
 from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 
 Array = NDArray[np.float64]
@@ -71,6 +76,7 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         epochs = config.most_locate_epochs if self.adapts else self.planned
         super().__init__(network, config.training, epochs, validation)
         self.chain = chain.in_one_look()
+        self.taught = chain.settings.locate.taught
         self.right = 2 * config.detection.tolerance
         self.reduction = network.settings.reduction
         self.heat_width = config.locate.heat_width / (config.locate.spacing * self.reduction)
@@ -80,13 +86,16 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         return max(self.planned // _VALIDATIONS, 1) if self.adapts else self.settings.validate_every
 
     def ends_after(self, rows: Sequence[Mapping[str, float]]) -> int:
-        """It goes on while the poses are not right, up to `epochs`; and ends when they get no better."""
+        """It goes on while the poses are not right, up to `epochs`; and ends when they get no better.
+
+        But not before fields are turned as far as ever.
+        """
         if not self.adapts:
             return self.epochs
         for done in range(1, len(rows) + 1):
             seen = [row for row in rows[:done] if "val_right" in row]
             late = done >= round(_STABLE * self.planned) and seen and seen[-1]["val_right"] >= _RIGHT
-            if late or _stand_still(seen):
+            if late or (done >= TURNING[1] * self.planned and _stand_still(seen)):
                 return min(math.ceil(done / _STABLE), self.epochs)
         return self.epochs
 
@@ -109,11 +118,20 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
+    def _shown(self, case: PreparedCase) -> Volume:
+        """A validation scan as it lies, or upright where detection would have to turn it."""
+        scan, constellation = case.whole_volume(), self.chain.constellation
+        if self.taught >= ANY_POSE or not constellation.is_shown_by(case.positions):
+            return scan
+        rotation = constellation.pose_in(case.positions).rotation
+        lies_alike = degrees_between(scan.frame.direction, rotation) <= self.taught
+        return scan if lies_alike else turned(scan, rotation)
+
     def landmark_positions(self) -> Array:
         network = self.best_network.eval()
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            pose = self.chain.find_pose(network, [case.whole_volume], self.device)
+            pose = self.chain.find_pose(network, [partial(self._shown, case)], self.device)
             if pose is not None:
                 found[row] = pose[0].pose.apply(self.chain.shape)
         return found

@@ -222,9 +222,10 @@ def choose_locate(survey: Survey) -> LocateSection:
     spacing = max(survey.image.spacing, rounded(AROUND * survey.seen / LOCATE_FIELD))
     stride = 2 ** len(LOCATE_CHANNELS)
     across = int(np.ceil(AROUND * survey.seen / spacing / stride)) * stride
+    field = int(np.clip(across, 2 * stride, LOCATE_FIELD))
     return LocateSection(
         spacing=spacing,
-        field=int(np.clip(across, 2 * stride, LOCATE_FIELD)),
+        field=field,
         channels=LOCATE_CHANNELS,
         heat_width=rounded(1.6 * spacing),
         jitter=rounded(12 * spacing),
@@ -235,7 +236,7 @@ def choose_locate(survey: Survey) -> LocateSection:
         augmentation=augmentation_of(
             survey,
             spacing,
-            LOCATE_FIELD,
+            field,
             rotation=TAUGHT if survey.lie_alike else ANY_POSE,
             scale=0.15,
             shear=0.05,

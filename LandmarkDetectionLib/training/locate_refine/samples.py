@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 _AT_FIRST = 60.0
 """Degrees from upright that coarse fields are turned at most in the beginning."""
-_TURNING = 0.2, 0.6
+TURNING = 0.2, 0.6
 """Of the samples that are planned: when they begin to be turned further, and when they are as far as ever."""
 _OFF_CENTRE = 0.3
 """How far from the middle of a fine field the landmark lies that it is drawn around, at most; of its edge."""
@@ -104,7 +104,7 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def _rotation(self, number: int) -> float:
         """How far the anatomy is turned at most, degrees."""
-        largest, (first, last) = self.settings.augmentation.rotation, _TURNING
+        largest, (first, last) = self.settings.augmentation.rotation, TURNING
         share = np.clip((number / self.planned - first) / (last - first), 0, 1)
         return min(largest, _AT_FIRST + (largest - _AT_FIRST) * float(share))
 

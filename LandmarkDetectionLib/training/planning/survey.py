@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 
 ACROSS = 160
 """Voxels across the landmarks, at most: finer detail than this does not help."""
-LINE = 0.035
-"""Of its length: landmarks that lie no farther aside are in one line."""
+NOISE = 0.035
+"""Of their span: how far landmarks are off before anything else is known of them."""
 LEAST_SEEN = 1 / 3
 """Of a scan's shortest edge: few landmarks, or those that lie close together, are told from other places by
 what lies around them."""
@@ -121,7 +121,7 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
     spacing, spacing_reason = choose_spacing(measures)
     image, image_reason = _choose_image(measures, spacing)
     span = float(np.median([_span(measure.positions) for measure in measures]))
-    noise = max(LINE * span, spacing)
+    noise = max(NOISE * span, spacing)
     constellation = Constellation.of(shape, noise)
     groups = [landmark.group for landmark in table.landmarks]
     shortest = float(np.median([measure.extent.min() for measure in measures]))
@@ -226,15 +226,13 @@ def _choose_rotation(turns: Array, constellation: Constellation) -> tuple[float,
     angles = [np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) for turn in turns]
     if not (angles and constellation.tells_rotation):
         return STANDARD_POSE_DEGREES, (
-            f"augmentation.rotation {STANDARD_POSE_DEGREES:g}: landmarks in one line, or fewer than three, "
-            "do not tell how a scan is turned; all scans, also those to detect in, are taken to lie as their "
-            "headers say. Annotate one more to the side for any pose."
+            "Landmarks in one line, or fewer than three, do not tell how a scan is turned; all scans, also "
+            "those to detect in, are taken to lie as their headers say. Annotate one more to the side for "
+            "any pose."
         )
     largest = float(max(angles))
     chosen = ANY_POSE if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
-    return chosen, (
-        f"augmentation.rotation {chosen:g}: the scans' poses differ by up to {largest:.0f} degrees."
-    )
+    return chosen, f"The scans' poses differ by up to {largest:.0f} degrees."
 
 
 def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool, str]:

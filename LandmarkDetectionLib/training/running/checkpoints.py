@@ -94,7 +94,7 @@ class EpochEnd(Checkpoint):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "train_loss": float(trainer.callback_metrics["train_loss"]),
         }
-        if not np.isfinite(row["train_loss"]):
+        if not trainer.strategy.reduce_boolean_decision(bool(np.isfinite(row["train_loss"]))):
             raise InputError(
                 f"{self.folder}: the loss is {row['train_loss']} after epoch {row['epoch']:.0f}, the network "
                 "learns nothing any more; set training.learning_rate lower, or training.precision to 'off'."

@@ -17,6 +17,12 @@ from LandmarkDetectionLib.detection.align import Candidates, align
 Array = NDArray[np.float64]
 PAIRS = 15
 TOLERANCE = 0.4
+ABOUT_UPRIGHT: dict[str, Any] = {
+    "tolerance": 0.5,
+    "scales": (0.9, 1.1),
+    "upright": np.eye(3),
+    "turned": 75,
+}
 EXPECTED: dict[str, Any] = {"tolerance": TOLERANCE, "scales": (0.5, 2.0)}
 
 
@@ -177,10 +183,7 @@ def test_all_of_a_few_landmarks_tell_how_they_are_turned() -> None:
     found = align(
         Candidates(truth[:, None], np.full((4, 1), 0.9)),
         Constellation(FEW, 0.0),
-        tolerance=0.5,
-        scales=(0.9, 1.1),
-        upright=np.eye(3),
-        turned=75,
+        **ABOUT_UPRIGHT,
     )
     assert found is not None and angle_between(found.pose.rotation, tipped(50)) < 3
 
@@ -190,10 +193,7 @@ def test_a_few_certain_landmarks_in_another_order_are_no_pose() -> None:
     found = align(
         Candidates(wrong[:, None], np.full((4, 1), 0.9)),
         Constellation(FEW, 0.0),
-        tolerance=0.5,
-        scales=(0.9, 1.1),
-        upright=np.eye(3),
-        turned=75,
+        **ABOUT_UPRIGHT,
     )
     assert found is None or found.support < 0.6
 

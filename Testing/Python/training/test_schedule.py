@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
+import torch
 
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.table import LandmarkTable
@@ -15,13 +18,15 @@ from LandmarkDetectionLib.detection.refine import RefineSettings
 from LandmarkDetectionLib.model.queries import LocateNetwork
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
-from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining
+from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
+from LandmarkDetectionLib.training.running.loop import train
 
 SHAPE = np.array([[0.0, 12, 3], [10, -4, 6], [-6, 7, -10], [-8, -9, 2]])
 TABLE = LandmarkTable.from_names(["nose", "ear", "chin", "neck"])
 STILL = dict.fromkeys(
     ("rotation", "scale", "shear", "mirror", "elastic", "elastic_amplitude", "noise"), 0.0
 ) | {"gamma": 0.0, "contrast": 0.0, "motion": 0.0, "motion_shift": 0.0, "elastic_spacing": 12.0}
+CPU = torch.device("cpu")
 A_CASE: Any = object()
 """That there is one is all that the schedule asks."""
 
@@ -103,13 +108,14 @@ def test_locate_goes_on_where_they_are_not_until_half_of_the_time_is_over(config
 
 def test_locate_ends_early_where_the_poses_are_right_and_get_no_better(config: LocateRefineConfig) -> None:
     module = locate(config, A_CASE)
-    better = seen(e5=1.0, e10=1.0, e15=1.0, e20=1.0)
+    better = seen(e10=1.0, e15=1.0, e20=1.0, e25=1.0)
     assert module.ends_after(better) == 140, "they get better"
-    for row in better[9:]:
+    for row in better[10:]:
         if "val_score" in row:
-            row["val_score"] = 8.99
-    assert module.ends_after(better) == 25
-    better[9]["val_right"] = 0.9
+            row["val_score"] = 7.99
+    assert module.ends_after(better) == 32
+    assert module.ends_after(better[:20]) == 140, "fields are not turned as far as ever yet"
+    better[14]["val_right"] = 0.9
     assert module.ends_after(better) == 140, "they did not stay right"
 
 
@@ -134,3 +140,48 @@ def test_a_pose_is_right_within_two_tolerances(config: LocateRefineConfig) -> No
     errors = np.array([[1.0, 6, np.nan, 2], [4, 4, 4, 4.5], [np.inf] * 4, [np.nan] * 4])
     assert module.figures(errors) == {"val_right": pytest.approx(1 / 3)}
     assert module.chain.settings.locate.taught == 180, "a scan is looked at once"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_stopped_in_either_network_ends_with_the_same_weights(
+    a_config: DenseConfig, tmp_path: Path, workers: int
+) -> None:
+    """Also where a process draws samples ahead."""
+    shared = a_config.model_dump(include={"version", "data", "image", "training"})
+    shared["training"] |= {"epochs": 6, "steps_per_epoch": 2, "batch": 1, "workers": workers}
+    look = {"spacing": 1.0, "channels": (8, 8), "augmentation": STILL | {"rotation": 180.0}, "cut": 0.3}
+    coarse = {"field": 16, "heat_width": 2.0, "jitter": 4.0, "anywhere": 0.0, "batch": 1, "share": 0.5}
+    fine = {"field": 16, "window": 9, "heat_width": 0.7, "deviation": 1.5}
+    config = LocateRefineConfig.model_validate(
+        {
+            **shared,
+            "name": "small",
+            "engine": "locate-refine",
+            "locate": {**look, **coarse},
+            "refine": {**look, **fine},
+            "detection": {"tolerance": 2.0, "support": 0.3, "found": 0.8, "uncertain": 0.5},
+        }
+    )
+    whole = train(config, tmp_path / "whole", device=CPU)
+    for network in (LocateTraining, RefineTraining):
+        with pytest.raises(LostError):
+            train(config, tmp_path / "stopped", device=CPU, callbacks=[StopsIn(network)])
+    stopped = train(config, tmp_path / "stopped", device=CPU)
+    for name in ("weights.safetensors", "model.json"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+
+
+class LostError(Exception):
+    """As a machine that is lost."""
+
+
+class StopsIn(L.Callback):
+    """A stop in the second epoch that it sees of a network."""
+
+    def __init__(self, network: type) -> None:
+        self.network, self.seen = network, 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seen += isinstance(pl_module, self.network)
+        if self.seen == 2:
+            raise LostError
