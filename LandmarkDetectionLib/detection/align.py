@@ -30,6 +30,10 @@ FEW = 6
 """Landmarks: where some of so few are not in the scan, the others hardly tell how the anatomy is turned."""
 _FINALISTS = 5
 """Hypotheses that are fitted further: the best triple is not always the best start."""
+_STILL = 1e-3
+"""Tolerances by which a fit that has ended moves at most."""
+_TOGETHER = 30_000
+"""Candidates that are compared with poses at a time: so many stay in a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +106,17 @@ def align(
         )
     if not len(sizes):
         return None
-    places, weights = shape[usable], values[usable]
+    places, weights = shape[usable], _logarithm(values[usable])
     points = np.nan_to_num(candidates.positions[usable])
     scores = _scores(rotations, sizes, shifts, places, points, weights, tolerance)
     fitted = []
     for row in np.argsort(-scores, kind="stable")[:_FINALISTS]:
         start = Similarity(rotations[row], float(sizes[row]), shifts[row])
         pose = _fit_to_what_agrees(start, places, points, weights, tolerance, scales, standing, steadied)
-        fitted.append((_agreement(pose.apply(places), points, weights, tolerance).max(axis=1), pose))
+        nearest = _agreement(pose.apply(places), points, weights, tolerance).max(axis=1)
+        fitted.append((np.exp(nearest), pose))
     agreeing, pose = max(fitted, key=lambda fit: float(fit[0].sum()))
-    return Alignment(pose, _support(agreeing, weights.max(axis=1), fitting))
+    return Alignment(pose, _support(agreeing, np.exp(weights.max(axis=1)), fitting))
 
 
 def _hypotheses(
@@ -187,14 +192,22 @@ def _scores(
     tolerance: float,
 ) -> Array:
     """How much agrees with each pose, (H,)."""
-    moved = sizes[:, None, None] * np.einsum("hij,nj->hni", rotations, places) + shifts[:, None]
-    return np.array([_agreement(pose, points, weights, tolerance).max(axis=1).sum() for pose in moved])
+    scores, together = np.empty(len(sizes)), max(1, _TOGETHER // weights.size)
+    for first in range(0, len(sizes), together):
+        some = slice(first, first + together)
+        moved = sizes[some, None, None] * (places @ rotations[some].transpose(0, 2, 1)) + shifts[some, None]
+        scores[some] = np.exp(_agreement(moved, points, weights, tolerance).max(axis=2)).sum(axis=1)
+    return scores
 
 
 def _agreement(moved: Array, points: Array, weights: Array, tolerance: float) -> Array:
-    """(N, C) what each candidate weighs at its distance from the shape, moved to a pose."""
-    squared = ((points - moved[:, None]) ** 2).sum(axis=2)
-    agreement: Array = weights * np.exp(-squared / (2 * (2 * tolerance) ** 2))
+    """(.., N, C) what each candidate weighs at its distance from the shape (.., N, 3), moved to a pose.
+
+    Logarithms, as the weights: of most candidates nothing else is needed.
+    """
+    along = (points[..., axis] - moved[..., None, axis] for axis in range(3))
+    squared = sum((apart**2 for apart in along), np.zeros(()))
+    agreement: Array = weights - squared / (2 * (2 * tolerance) ** 2)
     return agreement
 
 
@@ -213,18 +226,28 @@ def _fit_to_what_agrees(
     Where the fit is steadied, it is turned as little as it has to be from how the shape stands.
     """
     rows, stood = np.arange(len(places)), Similarity(standing, 1.0, np.zeros(3))
+    moved = pose.apply(places)
     for _ in range(_ROUNDS):
-        agreement = _agreement(pose.apply(places), points, weights, tolerance)
+        agreement = _agreement(moved, points, weights, tolerance)
         best = agreement.argmax(axis=1)
+        shares = np.exp(agreement[rows, best])
         try:
-            following = fit_similarity(
-                stood.apply(places), points[rows, best], agreement[rows, best], steadied=steadied
-            ).after(stood)
+            following = fit_similarity(stood.apply(places), points[rows, best], shares, steadied=steadied)
         except ValueError:
             break
-        middle = np.average(places, axis=0, weights=agreement[rows, best])
+        following, before = following.after(stood), moved
+        middle = np.average(places, axis=0, weights=shares)
         pose = following.with_scale(float(np.clip(following.scale, *scales)), middle)
+        moved = pose.apply(places)
+        if np.abs(moved - before).max() <= _STILL * tolerance:
+            break
     return pose
+
+
+def _logarithm(values: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        logarithms: Array = np.log(values)
+    return logarithms
 
 
 def _support(agreeing: Array, weights: Array, fitting: int) -> float:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import count as counter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import FEW, Alignment, align
 from LandmarkDetectionLib.detection.calibrate import calibrated_presence
 from LandmarkDetectionLib.detection.locate import LocateSettings, find_candidates
-from LandmarkDetectionLib.detection.pose_search import ANY_POSE, SURE, search_pose
+from LandmarkDetectionLib.detection.pose_search import ANY_POSE, PLAIN, search_pose
 from LandmarkDetectionLib.detection.progress import Progress, no_progress, part_of
 from LandmarkDetectionLib.detection.refine import FineScan, Mirror, Refined, RefineSettings, View
 from LandmarkDetectionLib.detection.results import Detection, Status
@@ -39,6 +40,8 @@ _COARSEST_LOCATE, _COARSEST_FINE = 1.5, 4.0
 anatomy, or only a few voxels of this."""
 _AIR = 1, 4, 16
 """Times as many voxels as the scans of training that a scan may have around the same anatomy."""
+_MOST_LOOKS = 72
+"""Of locate at a scan, about: by three intensity scales in 24 orders of its axes."""
 _BEYOND_TAUGHT = 15.0
 """Degrees that anatomy may be turned beyond what the coarse network was taught."""
 _SCOUTS = 12
@@ -159,15 +162,15 @@ class Chain:
             network: in evaluation mode, on `device`.
             scans: make the scan, normalised at the coarse spacing, by one or more intensity scales.
             device: where the network runs.
-            progress: told how far the first look is, and asked whether to go on.
+            progress: told how far it is: half-way after the first look, which mostly is the only one.
         """
-        settings, told = self.settings, progress
+        settings = self.settings
         taught = settings.locate.taught if self.constellation.tells_rotation else ANY_POSE
+        looks = counter()
 
         def look(scan: Volume) -> Alignment | None:
-            nonlocal told
+            told = part_of(progress, *_share_of(next(looks)))
             candidates = find_candidates(network, scan, settings.locate, device=device, progress=told)
-            told = part_of(progress, 1.0, 1.0)
             sizes = settings.smallest, settings.largest
             found = align(
                 candidates,
@@ -180,7 +183,7 @@ class Chain:
             return None if found is None or found.support < settings.support else found
 
         few = np.isfinite(self.shape).all(axis=1).sum() <= FEW  # that fit in many a wrong pose too
-        return search_pose(look, scans, taught=taught, enough=settings.support if few else SURE)
+        return search_pose(look, scans, taught=taught, enough=settings.support if few else PLAIN)
 
     def find_pose_amid_air(
         self,
@@ -201,7 +204,7 @@ class Chain:
             prepared: the scan at the coarse spacing, by a normaliser.
             normaliser: of training.
             device: where the network runs.
-            progress: told how far the first look is, and asked whether to go on.
+            progress: as of `find_pose`.
         """
         adapted = list(dict.fromkeys(normaliser.amid_air(times) for times in _AIR))
         scans = [partial(prepared, scale) for scale in adapted]
@@ -418,6 +421,12 @@ def largest_voxel(bundle: Bundle) -> float:
     """The edge of a cube as large as the largest voxels that it looks at, mm; beyond, all is absent."""
     locate = float(bundle.detection["locate"]["spacing"])
     return max(_COARSEST_LOCATE * locate, _COARSEST_FINE * bundle.preparation.spacing)
+
+
+def _share_of(look: int) -> tuple[float, float]:
+    """From where to where it moves locate's progress: half the way for the first, mostly the only one."""
+    first, last = ((1 + (number - 1) / _MOST_LOOKS) / 2 if number else 0.0 for number in (look, look + 1))
+    return min(first, 1.0), min(last, 1.0)
 
 
 def judge(

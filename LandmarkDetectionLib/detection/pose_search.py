@@ -2,8 +2,10 @@
 
 The coarse network knows the anatomy upright and turned by so many degrees. A scan is looked at first as it
 says that it lies; where that shows no plain pose, in the 24 orders of its axes, of which one is near enough
-to any pose, by the intensity scale under which anything was seen. A pose that is far from upright is looked
-at once more, from there.
+to any pose, by the intensity scale under which anything was seen. What the scan says of itself is believed
+first: a pose in another order of the axes counts where it is very plain only, for a part of the anatomy, or
+something else, looks like it in one of so many. A pose that is far from upright is looked at once more, from
+there, and what is seen then counts: a wrong pose is not seen again.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.align import Alignment
 
 ANY_POSE = 180.0
-SURE = 0.7
-"""Support of a pose from which no other is looked for."""
+PLAIN = 0.8
+"""Support of a pose from which the scan is turned no further, and which it may lie in unawares."""
+_CERTAIN = 0.9
+"""Support from which a pose that the scan does not lie in is not compared with others."""
+_SEEN = 0.7
+"""Support from which no other intensity scale is asked."""
 _UPRIGHT = 25.0
 """Degrees from upright that change nothing."""
 
@@ -29,7 +35,7 @@ Look = Callable[[Volume], Alignment | None]
 
 
 def search_pose(
-    look: Look, scans: Sequence[Callable[[], Volume]], *, taught: float, enough: float = SURE
+    look: Look, scans: Sequence[Callable[[], Volume]], *, taught: float, enough: float = PLAIN
 ) -> tuple[Alignment, int] | None:
     """The plainest pose in a scan, and the number of the intensity scale under which it is.
 
@@ -37,36 +43,54 @@ def search_pose(
         look: what a scan shows as it lies on its grid; None where that is no pose.
         scans: make the coarse scan, on one grid, by different intensity scales; the likeliest first.
         taught: degrees from upright up to which the network knows the anatomy.
-        enough: support of a pose from which the scan is turned no further.
+        enough: support of a pose in which the scan lies from which it is turned no further.
     """
-    orders = turns() if taught < ANY_POSE else turns()[:1]
-    prepared = [cache(scan) for scan in scans] if len(orders) > 1 else scans
-    numbers = list(range(len(scans)))
-    best: tuple[Alignment, int] | None = None
-    for order, flips in orders:
+    if taught >= ANY_POSE:
+        return _plainest(look, scans, taught)
+    prepared = [cache(scan) for scan in scans]
+    best = _plainest(look, prepared, taught)
+    if best:
+        upright = _is_upright(prepared[best[1]](), best[0])
+        if best[0].support >= (enough if upright else _CERTAIN):
+            return best
+    numbers = [best[1]] if best else list(range(len(scans)))
+    for order, flips in turns()[1:]:
         for number in numbers:
             found = _look_upright(look, reordered(prepared[number](), order, flips), taught)
-            if found and (best is None or found.support > best[0].support):
+            if found and found.support >= max(PLAIN, best[0].support if best else 0.0):
                 best = found, number
-            if best and best[0].support >= SURE:
-                return best
-        if best and best[0].support >= enough:
-            return best
-        if best:
-            numbers = [best[1]]
+            if found:
+                numbers = [number]
+                break
+        if best and best[0].support >= _CERTAIN:
+            break
+    return best
+
+
+def _plainest(
+    look: Look, scans: Sequence[Callable[[], Volume]], taught: float
+) -> tuple[Alignment, int] | None:
+    """The plainest pose in a scan as it lies, and the number of the intensity scale."""
+    best: tuple[Alignment, int] | None = None
+    for number, scan in enumerate(scans):
+        found = _look_upright(look, scan(), taught)
+        if found and (best is None or found.support > best[0].support):
+            best = found, number
+        if best and best[0].support >= _SEEN:
+            break
     return best
 
 
 def _look_upright(look: Look, scan: Volume, taught: float) -> Alignment | None:
     """What a scan shows, and once more where the anatomy lies far from upright in it."""
     found = look(scan)
-    if found is None or taught >= ANY_POSE:
+    if found is None or taught >= ANY_POSE or _is_upright(scan, found):
         return found
-    rotation = found.pose.rotation
-    if degrees_between(scan.frame.direction, rotation) <= _UPRIGHT:
-        return found
-    again = look(turned(scan, rotation))
-    return again if again and again.support >= found.support else found
+    return look(turned(scan, found.pose.rotation))
+
+
+def _is_upright(scan: Volume, found: Alignment) -> bool:
+    return degrees_between(scan.frame.direction, found.pose.rotation) <= _UPRIGHT
 
 
 def degrees_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

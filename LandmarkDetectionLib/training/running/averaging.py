@@ -19,6 +19,7 @@ from LandmarkDetectionLib.training.sections import TrainingSection
 
 Array = NDArray[np.float64]
 Network = TypeVar("Network", bound=nn.Module)
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class AveragedTraining(L.LightningModule, Generic[Network]):
@@ -44,7 +45,7 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
         self.settings, self.epochs, self.validation = training, epochs, validation
         self.ends = epochs
         self.network: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, avg_fn=self._blend) if training.ema else None
+        self.average = AveragedModel(self.network, multi_avg_fn=self._blend) if training.ema else None
         if self.average is not None:
             self.average.requires_grad_(False)  # or several processes wait for its gradients
 
@@ -102,8 +103,10 @@ class AveragedTraining(L.LightningModule, Generic[Network]):
         warm = min(1.0, (step + 1) / self.settings.warmup)
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
-    def _blend(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+    def _blend(self, averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
         """Exponential average that follows quickly at first; a GPU's count of updates stays there."""
         count = torch.as_tensor(updates)
         decay = torch.clamp((1 + count) / (10 + count), max=self.settings.ema)
-        return torch.lerp(average, current, (1 - decay).to(average.dtype))
+        steps = torch._foreach_sub(current, averages)
+        torch._foreach_mul_(steps, 1 - decay)
+        torch._foreach_add_(averages, steps)

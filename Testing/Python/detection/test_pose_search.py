@@ -74,6 +74,45 @@ def test_a_pose_that_is_enough_ends_the_search() -> None:
     assert looks[1] >= 48
 
 
+@pytest.mark.parametrize(("elsewhere", "believed"), [(0.79, False), (0.81, True)])
+@pytest.mark.parametrize("as_it_lies", [None, 0.4])
+def test_what_the_scan_says_of_itself_is_doubted_where_another_pose_is_very_plain(
+    as_it_lies: float | None, elsewhere: float, believed: bool
+) -> None:
+    def look(scan: Volume) -> Alignment | None:
+        support = as_it_lies if np.allclose(scan.frame.direction, np.eye(3)) else elsewhere
+        pose = Similarity(scan.frame.direction, 1.0, np.zeros(3))
+        return Alignment(pose, support) if support else None
+
+    found = search_pose(look, [a_scan], taught=60)
+    assert (found and found[0].support) == (elsewhere if believed else as_it_lies)
+
+
+def test_the_plainest_of_all_orders_is_taken() -> None:
+    """Anatomy may look much alike when it is turned over."""
+    supports = iter([None, 0.82, 0.85, 0.88, 0.81, *[0.6] * 19])
+
+    def look(scan: Volume) -> Alignment | None:
+        support = next(supports)
+        pose = Similarity(scan.frame.direction, 1.0, np.zeros(3))
+        return Alignment(pose, support) if support else None
+
+    found = search_pose(look, [a_scan], taught=60)
+    assert found is not None and found[0].support == 0.88
+
+
+@pytest.mark.parametrize("again", [None, 0.5])
+def test_what_is_not_seen_again_from_upright_does_not_count(again: float | None) -> None:
+    over = a_rotation(3)
+
+    def look(scan: Volume) -> Alignment | None:
+        support = again if degrees_between(scan.frame.direction, over) < 1 else 0.95
+        return Alignment(Similarity(over, 1.0, np.zeros(3)), support) if support else None
+
+    found = search_pose(look, [a_scan], taught=60)
+    assert (found and found[0].support) == again
+
+
 def test_a_network_that_knows_any_pose_looks_at_a_scan_as_it_lies() -> None:
     look = Knows(a_rotation(1), 180)
     assert search_pose(look, [a_scan], taught=ANY_POSE) is not None
