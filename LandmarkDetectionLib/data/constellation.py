@@ -20,6 +20,8 @@ _FEWEST_OF_A_PART = 4
 _NUMBERS_OF_A_POSE = 7
 _MOST_SHAPES = 100
 """Of which it is asked whether parts of them move."""
+_LEAST_LEFT = 0.05
+"""Of the noise: what is left of shapes in one pose where something moves, at least."""
 _LEAST_GAIN = 1.4
 """Times as far as with poses of their own lie parts from one pose of both, at least."""
 
@@ -108,7 +110,7 @@ def moving_parts(
     """
     shapes = shapes[:: -(-len(shapes) // _MOST_SHAPES)]
     parts = [tuple(range(len(groups)))]
-    while split := _best_split(shapes, constellation.shape, parts, groups):
+    while split := _best_split(shapes, constellation.shape, parts, groups, noise):
         parts = split
     if len(parts) == 1:
         return ()
@@ -116,7 +118,7 @@ def moving_parts(
 
 
 def _best_split(
-    shapes: Array, mean: Array, parts: list[tuple[int, ...]], groups: Sequence[str]
+    shapes: Array, mean: Array, parts: list[tuple[int, ...]], groups: Sequence[str], noise: float
 ) -> list[tuple[int, ...]] | None:
     """The parts, one of them split; None where no split leaves much less."""
     best, least = None, 1 / _LEAST_GAIN**2
@@ -125,11 +127,13 @@ def _best_split(
         if len(names) < 2:
             continue
         whole, free = _left(shapes, mean, rows)
+        if whole <= free * (_LEAST_LEFT * noise) ** 2:
+            continue
         for name in sorted(names - {""}):
             one = tuple(row for row in rows if groups[row] == name)
             other = tuple(row for row in rows if groups[row] != name)
             left = [_left(shapes, mean, part) for part in (one, other)]
-            if not free or not all(count for _, count in left):
+            if not all(count for _, count in left):
                 continue
             share = sum(squares for squares, _ in left) / sum(count for _, count in left) / (whole / free)
             if share < least:

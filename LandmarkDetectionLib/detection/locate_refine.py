@@ -143,11 +143,6 @@ class Chain:
         """(K, 3) the mean shape, mm; NaN where never seen."""
         return self.constellation.shape
 
-    def in_one_look(self) -> Chain:
-        """The same, but a scan is looked at as it lies only."""
-        settings = self.settings
-        return replace(self, settings=replace(settings, locate=replace(settings.locate, taught=ANY_POSE)))
-
     def find_pose(
         self,
         network: LocateNetwork,
@@ -164,26 +159,46 @@ class Chain:
             device: where the network runs.
             progress: told how far it is: half-way after the first look, which mostly is the only one.
         """
-        settings = self.settings
-        taught = settings.locate.taught if self.constellation.tells_rotation else ANY_POSE
         looks = counter()
 
         def look(scan: Volume) -> Alignment | None:
-            told = part_of(progress, *_share_of(next(looks)))
-            candidates = find_candidates(network, scan, settings.locate, device=device, progress=told)
-            sizes = settings.smallest, settings.largest
-            found = align(
-                candidates,
-                self.constellation,
-                settings.tolerance,
-                scales=sizes,
-                upright=scan.frame.direction,
-                turned=taught + _BEYOND_TAUGHT,
-            )
-            return None if found is None or found.support < settings.support else found
+            return self.look(network, scan, device, progress=part_of(progress, *_share_of(next(looks))))
 
         few = np.isfinite(self.shape).all(axis=1).sum() <= FEW  # that fit in many a wrong pose too
-        return search_pose(look, scans, taught=taught, enough=settings.support if few else PLAIN)
+        return search_pose(look, scans, taught=self._taught, enough=self.settings.support if few else PLAIN)
+
+    def look(
+        self,
+        network: LocateNetwork,
+        scan: Volume,
+        device: torch.device,
+        *,
+        progress: Progress = no_progress,
+    ) -> Alignment | None:
+        """The pose that one look at a scan as it lies shows; None for no pose.
+
+        Args:
+            network: in evaluation mode, on `device`.
+            scan: at the coarse spacing, normalised.
+            device: where the network runs.
+            progress: told how far the look is.
+        """
+        settings = self.settings
+        candidates = find_candidates(network, scan, settings.locate, device=device, progress=progress)
+        found = align(
+            candidates,
+            self.constellation,
+            settings.tolerance,
+            scales=(settings.smallest, settings.largest),
+            upright=scan.frame.direction,
+            turned=self._taught + _BEYOND_TAUGHT,
+        )
+        return None if found is None or found.support < settings.support else found
+
+    @property
+    def _taught(self) -> float:
+        """Degrees from upright that the coarse network knows; where nobody can tell them, as in any pose."""
+        return self.settings.locate.taught if self.constellation.tells_rotation else ANY_POSE
 
     def find_pose_amid_air(
         self,

@@ -11,7 +11,7 @@ there, and what is seen then counts: a wrong pose is not seen again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ _CERTAIN = 0.9
 """Support from which a pose that the scan does not lie in is not compared with others."""
 _SEEN = 0.7
 """Support from which no other intensity scale is asked."""
+_LARGE = 4_000_000
+"""Voxels of a coarse scan beyond which it is looked at as it lies only, or it would take minutes."""
 _UPRIGHT = 25.0
 """Degrees from upright that change nothing."""
 
@@ -53,18 +55,24 @@ def search_pose(
         upright = _is_upright(prepared[best[1]](), best[0])
         if best[0].support >= (enough if upright else _CERTAIN):
             return best
+    if prepared[0]().voxels.size > _LARGE:
+        return best
     numbers = [best[1]] if best else list(range(len(scans)))
     for order, flips in turns()[1:]:
-        for number in numbers:
-            found = _look_upright(look, reordered(prepared[number](), order, flips), taught)
-            if found and found.support >= max(PLAIN, best[0].support if best else 0.0):
-                best = found, number
-            if found:
-                numbers = [number]
-                break
+        turned_scans = [partial(_reordered, prepared[number], order, flips) for number in numbers]
+        found = _plainest(look, turned_scans, taught)
+        if found is None:
+            continue
+        numbers = [numbers[found[1]]]
+        if found[0].support >= max(PLAIN, best[0].support if best else 0.0):
+            best = found[0], numbers[0]
         if best and best[0].support >= _CERTAIN:
             break
     return best
+
+
+def _reordered(scan: Callable[[], Volume], order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
+    return reordered(scan(), order, flips)
 
 
 def _plainest(

@@ -232,7 +232,7 @@ def bundle_of(points: Array) -> Bundle:
 
 
 def parity(device: torch.device, size: Size, scan: Path | None, spacing: float | None) -> Figures:
-    """How far detections on the device lie from those on the CPU, fine voxels at most."""
+    """How far detections on the device lie from those on the CPU in float32, fine voxels at most."""
     cpu = torch.device("cpu")
     if scan is None:
         volume, points = head(size)
@@ -249,8 +249,14 @@ def parity(device: torch.device, size: Size, scan: Path | None, spacing: float |
     return {
         "float32_voxels": _apart(exact, there) / cell,
         "as_it_is_voxels": _apart(exact, as_it_is) / cell,
-        "other_status": sum(one.status != other.status for one, other in zip(exact, there, strict=True)),
+        "float32_other_status": _differing(exact, there),
+        "as_it_is_other_status": _differing(exact, as_it_is),
     }
+
+
+def _differing(some: tuple[Detection, ...], others: tuple[Detection, ...]) -> int:
+    """Landmarks of which something else is said."""
+    return sum(one.status != other.status for one, other in zip(some, others, strict=True))
 
 
 @contextmanager
@@ -261,8 +267,8 @@ def in_float32() -> Iterator[None]:
     with ExitStack() as patches:
         for stage in (locate, refine):
             patches.enter_context(patch.object(stage, "has_bf16", lambda device: False))
+        patches.callback(setattr, torch.backends.cudnn, "allow_tf32", tf32)
         yield
-    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def _apart(some: tuple[Detection, ...], others: tuple[Detection, ...]) -> float:

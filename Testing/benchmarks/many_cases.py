@@ -104,6 +104,8 @@ def control_group(name: str, limit: int) -> Iterator[list[str]]:
 def train(folder: Path, count: int, limit: int, *, steps: int) -> Watched:
     """A training in a control group of its own, watched until it has ended."""
     run = folder / f"run-{count}-{steps}"
+    if run.exists():
+        sys.exit(f"{run}: this training has been measured already; remove it and {folder}/cache-{count}.")
     changes = [
         *SETTINGS,
         f"data.train={folder}/scans/cases-{count}.csv",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         self.adapts = bool(validation) and config.training.validate_every < config.training.epochs
         epochs = config.most_locate_epochs if self.adapts else self.planned
         super().__init__(network, config.training, epochs, validation)
-        self.chain = chain.in_one_look()
+        self.chain = chain
         self.taught = chain.settings.locate.taught
         self.right = 2 * config.detection.tolerance
         self.reduction = network.settings.reduction
@@ -131,9 +130,9 @@ class LocateTraining(AveragedTraining[LocateNetwork]):
         network = self.best_network.eval()
         found = np.full((len(self.validation), *self.chain.shape.shape), np.nan)
         for row, case in enumerate(self.validation):
-            pose = self.chain.find_pose(network, [partial(self._shown, case)], self.device)
-            if pose is not None:
-                found[row] = pose[0].pose.apply(self.chain.shape)
+            seen = self.chain.look(network, self._shown(case), self.device)
+            if seen is not None:
+                found[row] = seen.pose.apply(self.chain.shape)
         return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
 from LandmarkDetectionLib.training.locate_refine.config import (
     DetectionSection,
@@ -139,7 +140,10 @@ class Shares:
         """A sentence where the time is too short for either network; none otherwise."""
         if self.locate >= self.least[0] and self.refine >= self.least[1]:
             return ()
-        return (shortage(hours_for(self.least, self.seconds)),)
+        locate = self.least[0]
+        by_half = 2 * hours_for((locate,), self.seconds[:1])
+        by_need = hours_for(self.needed, self.seconds) * locate / self.needed[0]
+        return (shortage(max(min(by_half, by_need), hours_for(self.least, self.seconds))),)
 
     def expectation(self, batch: int, device: torch.device) -> str:
         """What a plan says of the time that its training takes."""
@@ -209,6 +213,8 @@ def reason_for_parts(survey: Survey) -> tuple[str, ...]:
 
 
 def _reason_for_rotation(survey: Survey) -> str:
+    if not Constellation.of(survey.shape, noise=1.0).tells_rotation:
+        return f"locate.augmentation.rotation {TAUGHT:g}: from how a scan's header says that it lies."
     if survey.lie_alike:
         return (
             f"locate.augmentation.rotation {TAUGHT:g}: the scans lie alike; one that does not is looked at "

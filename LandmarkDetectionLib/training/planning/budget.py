@@ -18,6 +18,9 @@ STEPS_PER_EPOCH = 50
 
 SHORTAGE = "--hours is too short:"
 
+_SAMPLE_SECONDS = 0.01
+"""That a loading process takes for a sample, about; docs/benchmarks.md has the figures."""
+
 Losses = Callable[[int], Callable[[], Tensor]]
 """Given a batch size, what computes the loss of one batch."""
 
@@ -27,7 +30,8 @@ def measure_step(
 ) -> tuple[int, float]:
     """The batch size that fits the device, and the seconds that one optimiser step with it takes.
 
-    On a CPU these are processor seconds shared out over the threads: a step when nothing else runs.
+    On a CPU these are processor seconds shared out over the threads: a step when nothing else runs. A GPU
+    mostly waits for the processes that load samples.
 
     Args:
         losses: makes the loss of a batch of so many samples.
@@ -42,7 +46,7 @@ def measure_step(
     _time_step(losses(1), device)
     free = torch.cuda.mem_get_info(device)[0]
     fitting = int(np.clip(0.6 * free / torch.cuda.max_memory_allocated(device), 1, largest_batch))
-    return fitting, _time_step(losses(fitting), device)
+    return fitting, max(_time_step(losses(fitting), device), fitting * _SAMPLE_SECONDS / _workers(device))
 
 
 def _time_step(loss: Callable[[], Tensor], device: torch.device) -> float:
@@ -105,7 +109,6 @@ def training_section(
     epochs: int, batch: int, device: torch.device, seed: int, *, learning_rate: float
 ) -> TrainingSection:
     """The loop's settings for so many epochs on a device."""
-    threads = torch.get_num_threads() if device.type == "cpu" else _cores()
     return TrainingSection(
         epochs=epochs,
         steps_per_epoch=STEPS_PER_EPOCH,
@@ -119,9 +122,15 @@ def training_section(
         ema=0.995,
         validate_every=max(epochs // 10, 1),
         patience=0,
-        workers=max(min(threads // 2, 8), 1),
+        workers=_workers(device),
         seed=seed,
     )
+
+
+def _workers(device: torch.device) -> int:
+    """Processes that load samples."""
+    threads = torch.get_num_threads() if device.type == "cpu" else _cores()
+    return max(min(threads // 2, 8), 1)
 
 
 def _cores() -> int:

@@ -222,7 +222,7 @@ def _lie_alike(turns: Array) -> bool:
 
 
 def _choose_rotation(turns: Array, constellation: Constellation) -> tuple[float, str]:
-    """How far heads are turned from the first one, at least 15 degrees; any pose beyond 30."""
+    """How far heads are turned from the mean shape, at least 15 degrees; any pose beyond 30."""
     angles = [np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) for turn in turns]
     if not (angles and constellation.tells_rotation):
         return STANDARD_POSE_DEGREES, (
@@ -232,7 +232,7 @@ def _choose_rotation(turns: Array, constellation: Constellation) -> tuple[float,
         )
     largest = float(max(angles))
     chosen = ANY_POSE if largest > STANDARD_POSE_DEGREES else max(15.0, float(np.ceil(largest)))
-    return chosen, f"The scans' poses differ by up to {largest:.0f} degrees."
+    return chosen, f"The scans are turned by up to {largest:.0f} degrees from how most of them lie."
 
 
 def _with_pairs(table: LandmarkTable, shape: Array) -> tuple[LandmarkTable, bool, str]:

@@ -74,6 +74,48 @@ def test_a_pose_that_is_enough_ends_the_search() -> None:
     assert looks[1] >= 48
 
 
+def test_the_scale_is_chosen_by_the_plainest_pose_in_an_order_of_the_axes() -> None:
+    """Also where another scale shows some pose too, and none shows any in the scan as it lies."""
+    pose = a_rotation(5)
+    plain, weak = Knows(pose, 63, levels=(5.0,)), Knows(pose, 63, levels=(0.0,))
+
+    def look(scan: Volume) -> Alignment | None:
+        found = plain(scan)
+        false = weak(scan)
+        return found or (false and Alignment(false.pose, 0.35))
+
+    scans = [lambda: a_scan(level=0.0), lambda: a_scan(level=5.0)]
+    assert degrees_between(np.eye(3), pose) > 63
+    found = search_pose(look, scans, taught=60)
+    assert found is not None and found[1] == 1 and found[0].support > 0.8
+
+
+@pytest.mark.parametrize(("turned", "looks"), [(20, 1), (40, 24)])
+def test_a_pose_far_from_upright_is_compared_with_others_unless_it_is_certain(
+    turned: int, looks: int
+) -> None:
+    angle = np.deg2rad(turned)
+    rotation = np.eye(3)
+    rotation[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    for support, enough in ((0.85, looks), (0.95, 1)):
+        seen: set[bytes] = set()
+
+        def look(scan: Volume, seen: set[bytes] = seen, support: float = support) -> Alignment:
+            if degrees_between(scan.frame.direction, rotation) > 1:  # not the second look, upright
+                seen.add(scan.frame.direction.round(6).tobytes())
+            return Alignment(Similarity(rotation, 1.0, np.zeros(3)), support)
+
+        assert search_pose(look, [a_scan], taught=60) is not None
+        assert len(seen) == enough
+
+
+def test_a_scan_too_large_to_be_turned_is_looked_at_as_it_lies() -> None:
+    frame = Frame(size=(200, 200, 101), spacing=(2.0,) * 3)
+    large = Volume(np.broadcast_to(np.float32(0), frame.shape), frame)
+    look = Knows(np.eye(3), -1.0)
+    assert search_pose(look, [lambda: large], taught=60) is None and len(look.seen) == 1
+
+
 @pytest.mark.parametrize(("elsewhere", "believed"), [(0.79, False), (0.81, True)])
 @pytest.mark.parametrize("as_it_lies", [None, 0.4])
 def test_what_the_scan_says_of_itself_is_doubted_where_another_pose_is_very_plain(

@@ -335,7 +335,7 @@ def test_no_landmark_at_all_is_said() -> None:
 
 def test_every_choice_is_explained() -> None:
     reasons = "\n".join(survey(measured(250, 0.5, lowest=-1000.0, percentiles=(-900.0, 1500.0))).reasons)
-    for key in ("image.spacing", "image.normaliser", "poses differ by up to", "augmentation.mirror"):
+    for key in ("image.spacing", "image.normaliser", "turned by up to", "augmentation.mirror"):
         assert key in reasons
 
 
@@ -373,6 +373,16 @@ def test_both_networks_get_what_they_need_or_less_but_a_pose_comes_first(alike: 
     hours = (least * 5 + 6 * 25) / 3600
     assert sentence.startswith("--hours is too short:") and f"give it {hours:.2g} hours" in sentence
     assert share_out(made, 0.1, 0.5, hours=1.05 * hours).shortage() == ()
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("seconds", [(0.1, 0.1), (0.2, 0.1), (0.1, 0.5), (1.0, 0.2)])
+def test_the_hours_that_a_plan_asks_for_are_enough(alike: bool, seconds: tuple[float, float]) -> None:
+    made = replace(survey(measured(22, 0.149)), cases=40, lie_alike=alike, span=22.4)
+    (sentence,) = share_out(made, *seconds, hours=0.01).shortage()
+    hours = float(sentence.split("give it ")[1].split()[0])
+    assert share_out(made, *seconds, hours=1.06 * hours).shortage() == ()
+    assert share_out(made, *seconds, hours=0.85 * hours).shortage() != ()
 
 
 def test_anatomy_that_is_seen_in_fewer_fields_needs_fewer_steps_of_refine() -> None:
