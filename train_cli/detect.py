@@ -199,6 +199,12 @@ def run(
     outcomes = [] if again else done_before(inputs, results)
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
+    others = sum(results.is_of_another_model(given.case) for given in inputs)
+    if others:
+        console.warn(
+            f"{output}: results of another model for {others} of the scans are replaced; to keep them, stop "
+            "and give another --output."
+        )
     by_hand = sum(outcome.corrected for outcome in outcomes)
     if by_hand:
         console.say(f"{by_hand} of them were corrected since and are given as corrected.")

@@ -81,6 +81,7 @@ def run(
     Commands with --fold 1, --fold 2 .. added train parts at the same time; the
     one without --fold then trains what is missing, and the model of all cases.
     """
+    from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.model.bundle import load_bundle
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.training.cases.folds import Fold
@@ -90,6 +91,10 @@ def run(
     overrides = list(changes or ())
     work = _work(fold, folds)
     if fold is not None and folds is None:
+        if fold.isdigit():
+            raise InputError(
+                f"--fold {fold}: of how many? Add --folds N, or write {fold}/N for a run of this part alone."
+            )
         Fold.parse(fold)
         overrides.append(f"data.fold='{fold}'")
     if seed is not None:

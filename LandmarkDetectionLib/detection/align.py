@@ -71,6 +71,7 @@ def align(
     scales: tuple[float, float],
     upright: Array | None = None,
     turned: float = 180.0,
+    least: float = 0.0,
 ) -> Alignment | None:
     """The pose of the mean shape that most candidates agree with.
 
@@ -82,6 +83,7 @@ def align(
             candidates for what is missing crowd at its border and would shrink the shape.
         upright: 3 x 3, in what rotation the anatomy is likeliest; None for any.
         turned: degrees that it is turned from there at most.
+        least: value of its best candidate below which a landmark does not count, for it is not in the scan.
 
     Returns:
         None where too few landmarks have a candidate, or no triple fits the shape in any pose.
@@ -89,7 +91,7 @@ def align(
     shape, steadied = constellation.shape, constellation.steadied
     known: NDArray[np.bool_] = np.asarray(np.isfinite(shape).all(axis=1))
     values = np.where(known[:, None] & np.isfinite(candidates.positions).all(axis=2), candidates.values, 0.0)
-    usable = np.flatnonzero(values.max(axis=1, initial=0) > 0)
+    usable = np.flatnonzero(values.max(axis=1, initial=0) > least)
     if len(usable) < fewest_points(steadied):
         return None
     standing, fitting = np.eye(3), fewest_points(steadied)

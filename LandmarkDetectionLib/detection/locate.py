@@ -174,15 +174,17 @@ def _peaks(heat: Tensor, own: tuple[slice, ...], count: int) -> tuple[Tensor, Te
 def _highest_around(padded: Tensor, size: int) -> Tensor:
     """The largest value in the cube of `size` cells around each cell of maps that are padded by half of it.
 
-    As `max_pool3d` gives it, and some 30 times faster on a CPU: along one axis after the other.
+    As `max_pool3d` gives it, and some 30 times faster on a CPU: along one axis after the other, over two
+    cells, four and so on.
     """
     highest = padded
     for axis in (1, 2, 3):
-        count = highest.shape[axis] - size + 1
-        shifted = [highest.narrow(axis, first, count) for first in range(size)]
-        highest = shifted[0]
-        for other in shifted[1:]:
-            highest = torch.maximum(highest, other)
+        width = 1
+        while width < size:
+            step = min(width, size - width)
+            count = highest.shape[axis] - step
+            highest = torch.maximum(highest.narrow(axis, 0, count), highest.narrow(axis, step, count))
+            width += step
     return highest
 
 

@@ -42,6 +42,8 @@ _AIR = 1, 4, 16
 """Times as many voxels as the scans of training that a scan may have around the same anatomy."""
 _MOST_LOOKS = 72
 """Of locate at a scan, about: by three intensity scales in 24 orders of its axes."""
+_SEEN = 0.2
+"""Value of a candidate from which a landmark of cut anatomy is taken to be in the scan."""
 _BEYOND_TAUGHT = 15.0
 """Degrees that anatomy may be turned beyond what the coarse network was taught."""
 _SCOUTS = 12
@@ -161,11 +163,18 @@ class Chain:
         """
         looks = counter()
 
-        def look(scan: Volume) -> Alignment | None:
-            return self.look(network, scan, device, progress=part_of(progress, *_share_of(next(looks))))
+        def look(scan: Volume, least: float = 0.0) -> Alignment | None:
+            told = part_of(progress, *_share_of(next(looks)))
+            return self.look(network, scan, device, least=least, progress=told)
 
         few = np.isfinite(self.shape).all(axis=1).sum() <= FEW  # that fit in many a wrong pose too
-        return search_pose(look, scans, taught=self._taught, enough=self.settings.support if few else PLAIN)
+        return search_pose(
+            look,
+            scans,
+            taught=self._taught,
+            enough=self.settings.support if few else PLAIN,
+            at_last=partial(look, least=_SEEN),
+        )
 
     def look(
         self,
@@ -173,6 +182,7 @@ class Chain:
         scan: Volume,
         device: torch.device,
         *,
+        least: float = 0.0,
         progress: Progress = no_progress,
     ) -> Alignment | None:
         """The pose that one look at a scan as it lies shows; None for no pose.
@@ -181,6 +191,7 @@ class Chain:
             network: in evaluation mode, on `device`.
             scan: at the coarse spacing, normalised.
             device: where the network runs.
+            least: as `align` has it.
             progress: told how far the look is.
         """
         settings = self.settings
@@ -192,6 +203,7 @@ class Chain:
             scales=(settings.smallest, settings.largest),
             upright=scan.frame.direction,
             turned=self._taught + _BEYOND_TAUGHT,
+            least=least,
         )
         return None if found is None or found.support < settings.support else found
 

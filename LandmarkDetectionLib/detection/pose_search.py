@@ -5,7 +5,8 @@ says that it lies; where that shows no plain pose, in the 24 orders of its axes,
 to any pose, by the intensity scale under which anything was seen. What the scan says of itself is believed
 first: a pose in another order of the axes counts where it is very plain only, for a part of the anatomy, or
 something else, looks like it in one of so many. A pose that is far from upright is looked at once more, from
-there, and what is seen then counts: a wrong pose is not seen again.
+there, and what is seen then counts: a wrong pose is not seen again. Where no order shows a pose, a few
+landmarks that are left of cut anatomy may still show one in the scan as it lies.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ Look = Callable[[Volume], Alignment | None]
 
 
 def search_pose(
-    look: Look, scans: Sequence[Callable[[], Volume]], *, taught: float, enough: float = PLAIN
+    look: Look,
+    scans: Sequence[Callable[[], Volume]],
+    *,
+    taught: float,
+    enough: float = PLAIN,
+    at_last: Look | None = None,
 ) -> tuple[Alignment, int] | None:
     """The plainest pose in a scan, and the number of the intensity scale under which it is.
 
@@ -46,6 +52,7 @@ def search_pose(
         scans: make the coarse scan, on one grid, by different intensity scales; the likeliest first.
         taught: degrees from upright up to which the network knows the anatomy.
         enough: support of a pose in which the scan lies from which it is turned no further.
+        at_last: what little a scan shows as it lies, where no look has shown a pose.
     """
     if taught >= ANY_POSE:
         return _plainest(look, scans, taught)
@@ -55,9 +62,18 @@ def search_pose(
         upright = _is_upright(prepared[best[1]](), best[0])
         if best[0].support >= (enough if upright else _CERTAIN):
             return best
-    if prepared[0]().voxels.size > _LARGE:
-        return best
-    numbers = [best[1]] if best else list(range(len(scans)))
+    if prepared[0]().voxels.size <= _LARGE:
+        best = _turned_over(look, prepared, taught, best)
+    if best is None and at_last:
+        best = _plainest(at_last, prepared, taught)
+    return best
+
+
+def _turned_over(
+    look: Look, prepared: Sequence[Callable[[], Volume]], taught: float, best: tuple[Alignment, int] | None
+) -> tuple[Alignment, int] | None:
+    """The plainest pose in the other orders of the axes, where it is very plain; else the best before."""
+    numbers = [best[1]] if best else list(range(len(prepared)))
     for order, flips in turns()[1:]:
         turned_scans = [partial(_reordered, prepared[number], order, flips) for number in numbers]
         found = _plainest(look, turned_scans, taught)

@@ -152,6 +152,14 @@ class ResultsFolder:
             corrected=changed or result.detections != detected.detections,
         )
 
+    def is_of_another_model(self, case: Case) -> bool:
+        """Whether results of the case are there that another model has found."""
+        try:
+            entry = self._records.entry(case.name)
+        except InputError:
+            return False  # `check` says why
+        return entry is not None and entry.model != self._model
+
     def check(self, case: Case) -> None:
         """Refuse to replace files that are not the program's own.
 
@@ -277,7 +285,7 @@ class ResultsFolder:
     def _record_failures(self, outcomes: Collection[CaseOutcome]) -> dict[tuple[str, str], dict[str, str]]:
         """Record which cases have failed, and give the lines of all that have, by scan."""
         tried = {scan_of(row): row for row in map(summary_row, outcomes)}
-        failed = {scan: row for scan, row in tried.items() if row["error"]}
+        failed = {scan: row for scan, row in tried.items() if row["error"] and not self._has_kept(row)}
         known = {scan_of(row): row for row in self._records.failures()}
         for scan, row in known.items():
             if scan not in tried and (scan in self._cohort or Path(row["image_path"]).exists()):
@@ -288,6 +296,17 @@ class ResultsFolder:
             if known.get(scan) != row:
                 self._records.put_failure(row)
         return failed
+
+    def _has_kept(self, row: dict[str, str]) -> bool:
+        """Whether results of the very scan of a line, by this model, are still there."""
+        entry = self._records.entry(row["case"])
+        return (
+            entry is not None
+            and entry.model == self._model
+            and scan_of(entry.row) == scan_of(row)
+            and (self.folder / f"{row['case']}.csv").is_file()
+            and _is_same(Path(row["image_path"]), entry.scan)
+        )
 
     def _check_file(self, path: Path, known: bool, own: bool) -> None:
         """Refuse to replace a file that is read, or is not as the program wrote it.

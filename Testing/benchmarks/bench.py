@@ -45,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure every job, and write the table.")
     parser.add_argument("--scan", type=Path, help="a raw mouse skull")
     parser.add_argument("--head-model", type=Path, help="a locate-refine bundle of synthetic heads")
-    parser.add_argument("--only", nargs="*", choices=TARGETS, default=list(TARGETS))
+    parser.add_argument(
+        "--only", nargs="*", choices=TARGETS, default=list(TARGETS), help="print these, and write nothing"
+    )
     arguments = parser.parse_args()
     columns = {"with bfloat16": {}, "without": WITHOUT_BFLOAT16} if has_bfloat16() else {"without": {}}
     lines = [
@@ -58,7 +60,8 @@ def main() -> None:
         print(lines[-1], flush=True)
     about = f"Measured {datetime.now(UTC):%Y-%m-%d} on {processor()}, {os.cpu_count()} cores; Python "
     about += f"{platform.python_version()}."
-    write([about, "", *lines])
+    if arguments.only == list(TARGETS):
+        write([about, "", *lines])
 
 
 def measured(job: str, scan: Path | None, model: Path | None, environment: dict[str, str]) -> str:

@@ -79,7 +79,7 @@ class DenseEngine:
             shape=learn_shape(np.stack([case.positions for case in self.data.training])),
             calibration=calibration_of(outcomes, names, settings.uncertain),
             training_data=self.data.described(),
-            metrics={"validation": figures_of(outcomes, names, self.cap)},
+            metrics={"validation": figures_of(outcomes, names, self.cap, found=settings.threshold)},
             software=f"LandmarkDetection {__version__}",
         )
         return bundle, module.best_network.state_dict()

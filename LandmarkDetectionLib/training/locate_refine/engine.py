@@ -126,7 +126,11 @@ class LocateRefineEngine:
             shape=self.shape,
             calibration=calibration_of(outcomes, names, config.detection.uncertain),
             training_data=self.fine.described(),
-            metrics={"validation": figures_of(outcomes, names, _CAP_VOXELS * config.image.spacing)},
+            metrics={
+                "validation": figures_of(
+                    outcomes, names, _CAP_VOXELS * config.image.spacing, found=config.detection.found
+                )
+            },
             software=f"LandmarkDetection {__version__}",
         )
         locate, refine = self._best(run)

@@ -155,16 +155,26 @@ def _presence_of(table: pd.DataFrame) -> tuple[float, float] | None:
     return fit_presence(judged["presence_logit"].to_numpy(np.float64), judged["present"].to_numpy(np.bool_))
 
 
-def figures_of(table: pd.DataFrame, names: Sequence[str], cap: float) -> dict[str, float | None]:
+def figures_of(
+    table: pd.DataFrame, names: Sequence[str], cap: float, *, found: float
+) -> dict[str, float | None]:
     """What validation measured on the scans as they are; empty where there are none.
+
+    What counts as found is what a detection would call so, not every place that was read.
 
     Args:
         table: of `tabulate`.
         names: the landmarks.
         cap: the largest error that counts in the score, mm.
+        found: probability of being there from which an engine that tells it calls a landmark found.
     """
-    as_it_is = table[(table["cut"] == 0) & (table["coarseness"] == 1)]
-    return measured(_by_case(as_it_is, "error_mm", names), cap) if len(as_it_is) else {}
+    finest = table[table["coarseness"] == 1]
+    as_it_is = finest[finest["cut"] == 0]
+    if not len(as_it_is):
+        return {}
+    there = as_it_is[as_it_is["present"]]
+    share = is_given(there, _presence_of(finest), found).mean() if len(there) else 0.0
+    return {**measured(_by_case(as_it_is, "error_mm", names), cap), "val_found": float(share)}
 
 
 def _by_case(table: pd.DataFrame, column: str, names: Sequence[str]) -> Array:

@@ -56,6 +56,22 @@ def found_at(
     return Candidates(positions, values)
 
 
+def test_landmarks_that_hardly_have_a_candidate_do_not_count_where_that_is_asked() -> None:
+    """Three of seven are left of cut anatomy; candidates for the others crowd somewhere."""
+    rng = np.random.default_rng(4)
+    shape = rng.uniform(-20, 20, (7, 3))
+    positions = np.stack([shape + np.array([3.0, 1.0, -2.0])] * 2, axis=1)
+    positions[3:] = rng.uniform(-60, 60, (4, 2, 3))
+    values = np.tile([0.8, 0.1], (7, 1))
+    values[3:] = [0.15, 0.1]
+    candidates, constellation = Candidates(positions, values), Constellation(shape, 0.0)
+    every = align(candidates, constellation, **ABOUT_UPRIGHT)
+    seen = align(candidates, constellation, **ABOUT_UPRIGHT, least=0.2)
+    assert every is None or every.support < 0.3
+    assert seen is not None and seen.support > 0.9
+    assert np.abs(seen.pose.translation - [3.0, 1.0, -2.0]).max() < 0.2
+
+
 def angle_between(first: Array, second: Array) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(first.T @ second) - 1) / 2, -1, 1))))
 

@@ -109,6 +109,24 @@ def test_a_pose_far_from_upright_is_compared_with_others_unless_it_is_certain(
         assert len(seen) == enough
 
 
+@pytest.mark.parametrize("elsewhere", [None, 0.85])
+def test_the_little_that_cut_anatomy_shows_counts_where_nothing_else_does(elsewhere: float | None) -> None:
+    asked = []
+
+    def look(scan: Volume) -> Alignment | None:
+        if elsewhere is None or np.allclose(scan.frame.direction, np.eye(3)):
+            return None
+        return Alignment(Similarity(scan.frame.direction, 1.0, np.zeros(3)), elsewhere)
+
+    def at_last(scan: Volume) -> Alignment | None:
+        asked.append(scan.frame.direction)
+        return Alignment(Similarity(np.eye(3), 1.0, np.zeros(3)), 0.4)
+
+    found = search_pose(look, [a_scan], taught=60, at_last=at_last)
+    assert found is not None and found[0].support == (elsewhere or 0.4)
+    assert len(asked) == (elsewhere is None) and all(np.allclose(axes, np.eye(3)) for axes in asked)
+
+
 def test_a_scan_too_large_to_be_turned_is_looked_at_as_it_lies() -> None:
     frame = Frame(size=(200, 200, 101), spacing=(2.0,) * 3)
     large = Volume(np.broadcast_to(np.float32(0), frame.shape), frame)

@@ -142,6 +142,7 @@ def test_a_corrected_result_is_kept_and_the_others_go_on(
     run: Run, scans: Path, command: tuple[object, ...], tmp_path: Path
 ) -> None:
     assert run("detect", scans, *command).code == 0
+    before = pd.read_csv(tmp_path / "out/summary.csv").set_index("case")["found"].to_dict()
     corrected = tmp_path / "out/b.mrk.json"
     corrected.write_text(corrected.read_text().replace("nasion", "Nasion"))
     content = corrected.read_text()
@@ -149,6 +150,8 @@ def test_a_corrected_result_is_kept_and_the_others_go_on(
     finished = run("detect", scans, *command, "--again", "--quiet")
     assert finished.code == 2 and finished.err.count("so it is kept") == 1 and str(corrected) in finished.err
     assert corrected.read_text() == content
+    rows = pd.read_csv(tmp_path / "out/summary.csv").set_index("case")
+    assert rows["error"].isna().all() and rows["found"].to_dict() == before
     assert run("detect", scans, *command, "--again", "--overwrite").code == 0
     assert corrected.read_text() != content
 

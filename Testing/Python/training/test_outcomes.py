@@ -89,7 +89,14 @@ def test_radii_come_from_whole_scans_and_presence_from_cut_ones_too() -> None:
     assert presence is not None
     slope, intercept = presence
     assert slope * 4 + intercept > 1 and slope * -3 + intercept < -1
-    assert figures_of(table, NAMES, cap=1.5)["val_found"] == 1.0
+    assert figures_of(table, NAMES, cap=1.5, found=0.8)["val_found"] == 1.0
+
+
+def test_what_is_read_but_would_not_be_called_found_is_not_counted_as_found() -> None:
+    unsure = tabulate([an_outcome(str(number), 0.2, logit=0.0) for number in range(30)], NAMES)
+    figures = figures_of(unsure, NAMES, cap=1.5, found=0.8)
+    assert figures["val_found"] == 0.5, "the chin alone"
+    assert figures_of(unsure, NAMES, cap=1.5, found=0.4)["val_found"] == 1.0
 
 
 def test_coarser_scans_have_a_presence_of_their_own() -> None:
@@ -132,7 +139,9 @@ def test_coarser_scans_have_radii_of_their_own_and_change_nothing_else() -> None
     assert [level.resolution for level in calibration.levels] == [0.5, 1], "two points of 4 are too few"
     assert calibration.levels[1].pooled_mm == pytest.approx(3 * calibration.levels[0].pooled_mm, rel=0.1)
     assert calibration.levels[1].points == 30, "a chin that would not be given a position has no radius"
-    assert figures_of(table, NAMES, cap=1.5) == figures_of(tabulate(whole, NAMES), NAMES, cap=1.5)
+    assert figures_of(table, NAMES, cap=1.5, found=0.8) == figures_of(
+        tabulate(whole, NAMES), NAMES, cap=1.5, found=0.8
+    )
 
 
 def test_a_look_that_is_no_coarser_than_the_scan_has_no_radii_of_its_own() -> None:
@@ -157,7 +166,7 @@ def test_an_engine_that_tells_no_spread_has_radii_in_mm() -> None:
 def test_without_cases_there_is_nothing_to_calibrate_on() -> None:
     table = tabulate([], NAMES)
     assert calibration_of(table, NAMES, UNCERTAIN) is None
-    assert figures_of(table, NAMES, cap=1.0) == {}
+    assert figures_of(table, NAMES, cap=1.0, found=0.8) == {}
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path: Path) -> None:
