@@ -299,7 +299,10 @@ class ResultsFolder:
 
     def _has_kept(self, row: dict[str, str]) -> bool:
         """Whether results of the very scan of a line, by this model, are still there."""
-        entry = self._records.entry(row["case"])
+        try:
+            entry = self._records.entry(row["case"])
+        except InputError:
+            return False
         return (
             entry is not None
             and entry.model == self._model
