@@ -24,7 +24,7 @@ from LandmarkDetectionLib.detection.align import Alignment
 
 ANY_POSE = 180.0
 PLAIN = 0.8
-"""Support of a pose from which the scan is turned no further, and which it may lie in unawares."""
+"""Support from which the scan is turned no further, and from which a pose in another order is believed."""
 _CERTAIN = 0.9
 """Support from which a pose that the scan does not lie in is not compared with others."""
 _SEEN = 0.7
