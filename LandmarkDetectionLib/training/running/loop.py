@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -298,11 +298,22 @@ def check_run_folder(config: TrainingConfig, run: Path) -> None:
         InputError: then.
     """
     saved = run / "config.yaml"
-    if saved.is_file() and read_config(saved) != config:
+    if saved.is_file() and (started := read_config(saved)) != config:
         resumed = "" if config.data.fold else f", or {saved} to go on with it"
         raise InputError(
-            f"{run}: this run was started with another configuration; give another --output{resumed}."
+            f"{run}: this run was started with another configuration "
+            f"({_first_difference(started.model_dump(), config.model_dump())}); give another "
+            f"--output{resumed}."
         )
+
+
+def _first_difference(started: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> str:
+    """The first key that two configurations have otherwise, and what it was and is."""
+    key = next(key for key in [*started, *given] if started.get(key) != given.get(key))
+    one, other = started.get(key), given.get(key)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return _first_difference(one, other, f"{within}{key}.")
+    return f"{within}{key} was {one}, not {other}"
 
 
 def _claim_run_folder(config: TrainingConfig, run: Path) -> None:

@@ -140,7 +140,7 @@ def test_train_goes_on_where_it_ended_and_refuses_another_configuration(run: Run
     config = trained / "config.yaml"
     assert run("train", config, "--output", trained / "again", *SMALL, "--quiet").code == 0
     finished = run("train", config, "--output", trained / "again", *SMALL, "--seed", "9", "--quiet")
-    assert finished.code == 2 and "another configuration" in finished.err
+    assert finished.code == 2 and "another configuration (training.seed was 0, not 9)" in finished.err
 
 
 def test_a_model_that_finds_nothing_is_no_success(run: Run, trained: Path) -> None:
