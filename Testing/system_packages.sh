@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure of what Qt, VTK and the test of the build need from the system. Where it runs as root on Debian or
+# Makes sure of what Qt, VTK, the browser and the test of the build need from the system. Where it runs as root on Debian or
 # Ubuntu it installs what is missing, elsewhere it says what to type.
 set -euo pipefail
 
@@ -18,6 +18,7 @@ need_library libglib-2.0.so.0 libglib2.0-0
 need_library libxkbcommon.so.0 libxkbcommon0
 need_library libdbus-1.so.3 libdbus-1-3
 need_library libfontconfig.so.1 libfontconfig1
+need_command chromium chromium
 need_command cmake cmake
 need_command c++ g++
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
+
+if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.checks import Finding
 
 EXAMPLES = """
 Examples:
@@ -16,6 +19,8 @@ Examples:
   train_cli check cases.csv
 
   train_cli check train.csv val.csv test.csv
+
+  train_cli check cases.csv --report report
 """
 
 
@@ -24,6 +29,14 @@ def run(
         list[Path],
         typer.Argument(metavar="CSV...", help="One or more split files of one data set.", show_default=False),
     ],
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write a report: of every landmark the pictures of all cases, to open in a browser.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -43,8 +56,11 @@ def run(
     """
     from LandmarkDetectionLib.data.cases import TABLE_NAME
     from LandmarkDetectionLib.data.checks import check_splits
+    from LandmarkDetectionLib.report.folder import FRONT, refuse_other_folder
 
     console = Console(quiet=quiet, json=json)
+    if report is not None:
+        refuse_other_folder(report)
     splits = [path for path in splits if path.name != TABLE_NAME] or splits
     with console.progress("Checking") as progress:
         findings = check_splits(splits, progress=progress)
@@ -62,6 +78,39 @@ def run(
     elif findings:
         columns = ("severity", "kind", "case", "message")
         console.table(columns, ([getattr(finding, column) for column in columns] for finding in findings))
+    if report is not None:
+        _write_report(splits, findings, report, console)
+        console.say(f"Report: open {report / FRONT} in a browser.")
     console.say(f"Errors: {errors}. Warnings: {len(findings) - errors}.")
     if errors:
         raise typer.Exit(2)
+
+
+def _write_report(splits: list[Path], findings: list[Finding], path: Path, console: Console) -> None:
+    """The pictures of all cases whose landmarks can be read; the others stand in the findings."""
+    from LandmarkDetectionLib.data.cases import case_landmarks, find_table, read_rows
+    from LandmarkDetectionLib.data.errors import InputError
+    from LandmarkDetectionLib.data.volume import read_volume
+    from LandmarkDetectionLib.report.annotations import Checked, write_report
+
+    landmarks, images = {}, {}
+    for split in splits:
+        cases = [row.case for row in read_rows(split, supervised=True)]
+        table = find_table(split, cases)
+        for case in cases:
+            try:
+                landmarks[case.name] = case_landmarks(case, table)
+            except InputError:
+                continue
+            images[case.name] = case.image_path
+    if not landmarks:
+        raise InputError(f"{splits[0]}: no case has landmarks that can be read, so there is nothing to show.")
+    title = f"Annotations of {', '.join(split.name for split in splits)}"
+    missing = write_report(
+        Checked(title, landmarks, findings),
+        lambda case: read_volume(images[case]),
+        path,
+        lambda names: console.track(names, "pictures"),
+    )
+    for name, reason in missing.items():
+        console.warn(f"{name} has no pictures: {reason}")

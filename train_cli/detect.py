@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from LandmarkDetectionLib.detection.reading import ScanInMemory
     from LandmarkDetectionLib.detection.results import CaseOutcome, Detection
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder
+    from LandmarkDetectionLib.evaluation.measurements import Measurement
     from LandmarkDetectionLib.model.bundle import Bundle
+    from LandmarkDetectionLib.report.cohort import Cohort
 
 FAULT, FAILED, NOTHING_FOUND, STOPPED = 1, 2, 3, 130
 _BETWEEN_SUMMARIES, _SUMMARY_SHARE = 2.0, 20
@@ -44,6 +46,8 @@ Examples:
   train_cli detect splits/test.csv --model run/model --output detections --device cuda
 
   train_cli detect monday tuesday extra.nrrd --model run/model --output detections --json
+
+  train_cli detect cohort --model run/model --output detections --report report --measure widths.csv
 """
 
 
@@ -71,6 +75,23 @@ def run(
         ),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw CASE.png, slices through some landmarks.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write a report: which case to look at first, pictures and measurements.",
+            show_default=False,
+        ),
+    ] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(
+            "--measure",
+            metavar="CSV",
+            help="What the report measures: name,kind,a,b,c,d with the kinds distance, angle and asymmetry.",
+            show_default="the asymmetry of left-right pairs",
+        ),
+    ] = None,
     series: Annotated[
         str | None,
         typer.Option(
@@ -157,8 +178,16 @@ def run(
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
+    if report is not None:
+        from LandmarkDetectionLib.report.cohort import Cohort
+        from LandmarkDetectionLib.report.folder import FRONT, refuse_other_folder
+
     console = Console(quiet=quiet, json=json)
     part = Shard.parse(shard or "1/1")
+    if measurements is not None and report is None:
+        raise InputError("--measure: the measurements stand in the report; give --report DIR too.")
+    if report is not None:
+        refuse_other_folder(report)
     if cluster is not None:
         if shard is not None:
             raise InputError("--shard and --cluster both share the scans out; give one of the two.")
@@ -180,6 +209,7 @@ def run(
             raise InputError("There is no model in the box here; give a model's folder, --model BUNDLE.")
         console.say(f"With the model in the box: {model.name}")
     detector = load_detector(model, resolve_device(device if cluster is None else "cpu"))
+    measured = _measurements(measurements, detector.bundle) if report is not None else []
     results = ResultsFolder(
         output,
         model,
@@ -216,6 +246,9 @@ def run(
     problems = [*stops, *(summary_problems(results, outcomes) if outcomes else [])]
     for sentence in problems:
         console.warn(sentence)
+    if report is not None and outcomes:
+        cohort_of = Cohort(f"Landmarks in {len(outcomes)} scans", outcomes, detector.bundle, measured)
+        _write_report(cohort_of, {given.case.name: given.case for given in inputs}, report, console)
     code = code or exit_code(outcomes, problems, allow_empty=allow_empty)
     console.result(
         {
@@ -232,6 +265,8 @@ def run(
     if missing:
         console.warn(f"Stopped. The same command goes on with the {missing} scans that are missing.")
     elif any(outcome.result for outcome in outcomes):
+        if report is not None:
+            console.say(f"Report: open {report / FRONT} in a browser.")
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
     if code:
         raise typer.Exit(code)
@@ -245,6 +280,27 @@ class Work:
     results: ResultsFolder
     console: Console
     cluster: Cluster | None = None
+
+
+def _measurements(path: Path | None, bundle: Bundle) -> list[Measurement]:
+    """Those of a table, or the asymmetry of all pairs of the model."""
+    from LandmarkDetectionLib.evaluation.measurements import asymmetries, read_measurements
+
+    return asymmetries(bundle.table) if path is None else read_measurements(path, bundle.table)
+
+
+def _write_report(cohort: Cohort, cases: dict[str, Case], path: Path, console: Console) -> None:
+    from LandmarkDetectionLib.data.volume import read_volume
+    from LandmarkDetectionLib.report.cohort import write_report
+
+    missing = write_report(
+        cohort,
+        lambda case: read_volume(cases[case].image_path),
+        path,
+        lambda names: console.track(names, "pictures"),
+    )
+    for case, reason in missing.items():
+        console.warn(f"{case} has no pictures: {reason}")
 
 
 def done_before(inputs: list[Input], results: ResultsFolder) -> list[CaseOutcome]:

@@ -14,6 +14,9 @@ from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
 
 if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.cases import Case
+    from LandmarkDetectionLib.data.landmarks import LandmarkSet
+    from LandmarkDetectionLib.evaluation.comparison import Comparison
     from LandmarkDetectionLib.evaluation.metrics import Evaluation
 
 EXAMPLES = """
@@ -22,6 +25,10 @@ Examples:
   train_cli evaluate splits/test.csv --detections detections --output evaluation
 
   train_cli evaluate splits/test.csv --detections detections --output evaluation --radii 2,2.5,3,4
+
+  train_cli evaluate splits/test.csv --detections detections --output evaluation --report report
+
+  train_cli evaluate splits/test.csv --detections new --output evaluation --report report --compare old
 """
 
 
@@ -37,6 +44,22 @@ def run(
             show_default="by the size of the anatomy; 2,2.5,3,4 for human heads",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write a report: a folder of pages with pictures, to open in a browser.",
+            show_default=False,
+        ),
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Other detections of the same cases, set beside in the report; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -49,21 +72,29 @@ def run(
 
     Landmarks are paired by name. A case without detections counts as missed in
     all its landmarks; it is reported, and the exit code is 2. A landmark with
-    a position counts as found, be it uncertain. The images are not looked at.
+    a position counts as found, be it uncertain. The images are looked at for
+    --report only.
 
     What is evaluated is CASE.csv: a CASE.mrk.json that was corrected since is
     told, and its corrections are left out.
     """
     from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table
     from LandmarkDetectionLib.data.files import refuse_overwriting
+    from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.evaluation.detections import DetectionsFolder
     from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
     from LandmarkDetectionLib.evaluation.metrics import evaluate
+    from LandmarkDetectionLib.report.evaluation import Compared, write_report
+    from LandmarkDetectionLib.report.folder import FRONT, refuse_other_folder
 
+    if compare and report is None:
+        raise InputError("--compare: the comparison stands in the report; give --report DIR too.")
     limits = parse_radii(radii)
+    if report is not None:
+        refuse_other_folder(report)
     console = Console(quiet=quiet, json=json)
     batch = Batch(split, console, images=False)
-    table = find_table(split, batch.cases)
+    table, cases = find_table(split, batch.cases), batch.cases
     truths = batch.each("Reading landmarks", lambda case: case_landmarks(case, table))
     refuse_overwriting(
         [output / name for name in FILES],
@@ -77,13 +108,67 @@ def run(
     evaluation = evaluate(truths, results, radii=limits, seed=seed)
     write_evaluation(evaluation, output)
 
+    if report is not None:
+        with_others = [
+            _comparison(other, truths, batch.cases, evaluation, seed, console) for other in compare or ()
+        ]
+        compared = Compared(
+            title=f"Evaluation of {detections.name} on {split.name}",
+            truths=truths,
+            detections=results,
+            evaluation=evaluation,
+            table=table,
+            failures=batch.failures,
+            comparisons=with_others,
+            name=detections.name,
+        )
+        paths = {case.name: case.image_path for case in cases}
+        missing = write_report(
+            compared,
+            lambda case: read_volume(paths[case]),
+            report,
+            lambda names: console.track(names, "pictures"),
+        )
+        for case, reason in missing.items():
+            console.warn(f"{case} has no pictures: {reason}")
+
     console.result({**evaluation.metrics, "output": output, "failed": batch.failures, "warnings": changes})
     _show(evaluation, console)
     console.say(
         f"Written to {output}: metrics.json, points.csv, per_landmark.csv, per_case.csv, errors.png and "
         "landmarks.png."
     )
+    if report is not None:
+        console.say(f"Report: open {report / FRONT} in a browser.")
     batch.end()
+
+
+def _comparison(
+    folder: Path,
+    truths: dict[str, LandmarkSet],
+    cases: list[Case],
+    ours: Evaluation,
+    seed: int,
+    console: Console,
+) -> Comparison:
+    """Evaluate other detections of the same cases and compare them; a case that they lack is told."""
+    from LandmarkDetectionLib.evaluation.comparison import compare
+    from LandmarkDetectionLib.evaluation.detections import DetectionsFolder
+    from LandmarkDetectionLib.evaluation.metrics import evaluate
+
+    others, results = DetectionsFolder(folder), {}
+    for case in cases:
+        try:
+            results[case.name] = others.read(case, truths[case.name])
+        except InputError as error:
+            console.warn(str(error))
+    if not results:
+        raise InputError(
+            f"{folder}: there are no detections of these cases; give the folder that detect wrote."
+        )
+    for sentence in others.changes():
+        console.warn(sentence)
+    return compare(ours, evaluate(truths, results, radii=ours.radii, seed=seed), folder.name, seed=seed)
 
 
 def parse_radii(text: str | None) -> list[float] | None:

@@ -87,6 +87,42 @@ def shape_oddities(shapes: ArrayLike) -> list[Oddity]:
     return sorted(found, key=lambda oddity: (oddity.case, oddity.kind, oddity.landmarks))
 
 
+@dataclass(frozen=True, eq=False)
+class Usual:
+    """Where the cases of a data set would have each landmark, if it were as in the others.
+
+    Attributes:
+        places: (M, N, 3) mm, in each case's own world; NaN where nobody knows.
+        deviations: (M, N) how far off it is, in robust standard deviations of that landmark; NaN as above.
+    """
+
+    places: Array
+    deviations: Array
+
+
+def compare_with_usual(shapes: ArrayLike) -> Usual:
+    """How far every landmark of every case lies from where the other cases have it.
+
+    Args:
+        shapes: (M, N, 3) mm, NaN where missing.
+
+    Returns:
+        all NaN with fewer than `MIN_CASES` cases of `MIN_POINTS` landmarks.
+    """
+    cases = np.asarray(shapes, dtype=np.float64)
+    places, deviations = np.full_like(cases, np.nan), np.full(cases.shape[:2], np.nan)
+    usable = np.flatnonzero(np.isfinite(cases).all(axis=2).sum(axis=1) >= MIN_POINTS).tolist()
+    if len(usable) < MIN_CASES:
+        return Usual(places, deviations)
+    mean = mean_shape(cases[usable])
+    fits = {row: fit for row in usable if (fit := _fit(cases[row], mean)) is not None}
+    usual_place, apart, spread = _spread(np.stack([fit.apply(cases[row]) for row, fit in fits.items()]), mean)
+    for number, (row, fit) in enumerate(fits.items()):
+        places[row] = fit.inverse().apply(usual_place)
+        deviations[row] = apart[number] / spread
+    return Usual(places, deviations)
+
+
 def flat_landmarks(contrasts: ArrayLike) -> list[tuple[int, int]]:
     """Landmarks around which the image is flat, though in the other cases it is not.
 
@@ -146,22 +182,32 @@ def _mirrored(cases: Array, mean: Array, misfit: dict[int, float], usual: float)
 
 def _displaced(aligned: Array, mean: Array) -> Iterator[Oddity]:
     """Swapped and outlying landmarks of cases (M, N, 3) aligned to the mean (N, 3)."""
-    common = np.isfinite(aligned).all(axis=2).sum(axis=0) >= MIN_CASES
-    if not common.any():
-        return
-    usual_place = np.full_like(mean, np.nan)
-    usual_place[common] = np.nanmedian(aligned[:, common], axis=0)
-    apart = np.linalg.norm(aligned - usual_place, axis=2)
-    spread = np.nanmedian(apart[:, common], axis=0) / _NORMAL_MEDIAN_3D
-    limit = np.full(len(mean), np.inf)
-    limit[common] = FAR * np.maximum(spread, max(float(np.median(spread)), _LEAST_SPREAD * _size(mean)))
+    usual_place, apart, spread = _spread(aligned, mean)
     for row, points in enumerate(aligned):
-        far = np.flatnonzero(apart[row] > limit).tolist()
+        far = np.flatnonzero(apart[row] > FAR * spread).tolist()
         for first, second in _swaps(points, usual_place, far):
             yield Oddity("swapped", row, (first, second), float(apart[row, [first, second]].mean()))
             far = [landmark for landmark in far if landmark not in (first, second)]
         for landmark in far:
             yield Oddity("outlier", row, (landmark,), float(apart[row, landmark]))
+
+
+def _spread(aligned: Array, mean: Array) -> tuple[Array, Array, Array]:
+    """What is usual for landmarks of cases (M, N, 3) that are aligned to the mean (N, 3).
+
+    Returns:
+        the usual places (N, 3), the distances from these (M, N), and their robust standard deviations (N,),
+        at least that of the usual landmark; NaN for a landmark that too few cases have.
+    """
+    common = np.isfinite(aligned).all(axis=2).sum(axis=0) >= MIN_CASES
+    usual_place, spread = np.full_like(mean, np.nan), np.full(len(mean), np.nan)
+    if common.any():
+        usual_place[common] = np.nanmedian(aligned[:, common], axis=0)
+    apart = np.linalg.norm(aligned - usual_place, axis=2)
+    if common.any():
+        own = np.nanmedian(apart[:, common], axis=0) / _NORMAL_MEDIAN_3D
+        spread[common] = np.maximum(own, max(float(np.median(own)), _LEAST_SPREAD * _size(mean)))
+    return usual_place, apart, spread
 
 
 def _swaps(points: Array, usual_place: Array, far: list[int]) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.detection.results import CaseDetections, Detection
 from LandmarkDetectionLib.evaluation.metrics import round_down
-from LandmarkDetectionLib.evaluation.views import Array, View, views, voxel_steps
+from LandmarkDetectionLib.evaluation.views import Array, View, grey_window, views, voxel_steps
 
 MAX_LANDMARKS = 6
 DPI = 110
@@ -81,7 +81,7 @@ def case_figure(
     names = _choose(truth, detections) if landmarks is None else _checked(landmarks, truth, detections)
     shown = [_Marks.of(name, truth, detections) for name in names] or [_Marks("no landmarks", None, None)]
     figure, grid = _sheet(len(shown))
-    window = _window(volume, _places(truth, detections))
+    window = grey_window(volume, _places(truth, detections))
     for axes, marks in zip(grid, shown, strict=True):
         _draw_landmark(axes, volume, window, marks)
     _draw_legend(figure)
@@ -185,21 +185,6 @@ def _places(truth: LandmarkSet | None, detections: CaseDetections | None) -> Arr
     places = [*(truth.positions if truth is not None else ()), *(item.position for item in found)]
     points = np.array(places, dtype=np.float64).reshape(-1, 3)
     return points[np.isfinite(points).all(axis=1)]
-
-
-def _window(volume: Volume, places: Array) -> tuple[float, float]:
-    """The values drawn black and white: the range about the landmarks, however much air is around them."""
-    part = volume.voxels
-    if len(places):
-        index = volume.frame.world_to_index(places)
-        low, high = index.min(axis=0) - CLOSE_UP_VOXELS, index.max(axis=0) + CLOSE_UP_VOXELS + 1
-        first, last = (np.clip(np.rint(end), 0, volume.frame.size).astype(int) for end in (low, high))
-        part = part[tuple(slice(*ends) for ends in zip(first[::-1], last[::-1], strict=True))]
-    if not part.size:
-        part = volume.voxels
-    coarse = part[tuple(slice(None, None, max(n // 64, 1)) for n in part.shape)]
-    black, white = np.percentile(coarse, [1.0, 99.5])
-    return float(black), float(white)
 
 
 def _draw_landmark(axes: NDArray[Any], volume: Volume, window: tuple[float, float], marks: _Marks) -> None:

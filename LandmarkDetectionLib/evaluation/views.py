@@ -16,6 +16,8 @@ from LandmarkDetectionLib.data.volume import Volume
 Array = NDArray[np.float64]
 
 TILT_DEGREES = 15.0
+_AROUND = 12
+"""Voxels about the landmarks that count for what is black and white."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,26 @@ def voxel_steps(frame: Frame) -> Array:
     """World distance between neighbours along i, j, k, mm, whatever the length of the direction's columns."""
     steps: Array = np.linalg.norm(frame.matrix, axis=0)
     return steps
+
+
+def grey_window(volume: Volume, places: Array) -> tuple[float, float]:
+    """The values drawn black and white: the range about the landmarks, however much air is around them.
+
+    Args:
+        volume: the scan.
+        places: (N, 3) world LPS mm; with none the whole scan counts.
+    """
+    part = volume.voxels
+    if len(places):
+        index = volume.frame.world_to_index(places)
+        low, high = index.min(axis=0) - _AROUND, index.max(axis=0) + _AROUND + 1
+        first, last = (np.clip(np.rint(end), 0, volume.frame.size).astype(int) for end in (low, high))
+        part = part[tuple(slice(*ends) for ends in zip(first[::-1], last[::-1], strict=True))]
+    if not part.size:
+        part = volume.voxels
+    coarse = part[tuple(slice(None, None, max(n // 64, 1)) for n in part.shape)]
+    black, white = np.percentile(coarse, [1.0, 99.5])
+    return float(black), float(white)
 
 
 def _view(name: str, axes: Array, order: tuple[int, int, int], *, rightwards: bool, upwards: bool) -> View:

@@ -24,6 +24,7 @@ ROOMS = {
     "detection": {"data", "model"},
     "training": {"data", "model", "detection"},
     "evaluation": {"data", "model", "detection"},
+    "report": {"data", "model", "detection", "evaluation"},
     "worker": {"data", "model", "detection"},
     "scene": {"data", "model", "detection", "worker"},
     "panel": {"data", "model", "detection", "worker", "scene"},
@@ -228,7 +229,8 @@ def test_no_loose_python_file_lies_where_slicer_looks_for_modules() -> None:
 
 def test_no_file_names_a_folder_of_somebodys_machine() -> None:
     machine = re.compile(r"(?<![\w.:/])/(?:work|home|root|Users)/\w")
-    named = [path for path in tracked_files() if machine.search(text_of(path))]
+    ours = (path for path in tracked_files() if path.name != "niivue.umd.js")
+    named = [path for path in ours if machine.search(text_of(path))]
     assert named == []
 
 

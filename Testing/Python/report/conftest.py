@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from report_samples import Scans, make_scans, write_annotations, write_cohort, write_evaluation
+
+
+@pytest.fixture(scope="session")
+def scans() -> Scans:
+    return make_scans()
+
+
+@pytest.fixture(scope="session")
+def reports(scans: Scans, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One report of each kind."""
+    folder = tmp_path_factory.mktemp("reports")
+    paths = {kind: folder / kind for kind in ("evaluation", "annotations", "cohort")}
+    write_evaluation(scans, paths["evaluation"])
+    write_annotations(scans, paths["annotations"])
+    write_cohort(scans, paths["cohort"])
+    return paths
