@@ -90,10 +90,10 @@ def test_check_writes_a_report(run: Run, data_set: Path, tmp_path: Path) -> None
 
 
 def test_detect_writes_a_report_of_what_was_found_and_of_earlier_runs(
-    run: Run, data_set: Path, tmp_path: Path, small_model: Path
+    run: Run, data_set: Path, tmp_path: Path, a_model: Path
 ) -> None:
     scans = [data_set / f"images/phantom_00{number}.nii.gz" for number in (1, 2)]
-    flags = ("--model", small_model, "--output", tmp_path / "d")
+    flags = ("--model", a_model, "--output", tmp_path / "d")
     assert run("detect", scans[0], *flags).code == 0
     finished = run("detect", *scans, *flags, "--report", tmp_path / "report")
     assert finished.code == 0, finished.err
@@ -103,11 +103,11 @@ def test_detect_writes_a_report_of_what_was_found_and_of_earlier_runs(
 
 
 def test_detect_refuses_a_measurement_of_a_landmark_that_the_model_does_not_know(
-    run: Run, data_set: Path, tmp_path: Path, small_model: Path
+    run: Run, data_set: Path, tmp_path: Path, a_model: Path
 ) -> None:
     (tmp_path / "m.csv").write_text("name,kind,a,b,c,d\nwidth,distance,nasion,elbow,,\n", encoding="utf-8")
     scan = data_set / "images/phantom_001.nii.gz"
-    flags = ("--model", small_model, "--output", tmp_path / "d", "--measure", tmp_path / "m.csv")
+    flags = ("--model", a_model, "--output", tmp_path / "d", "--measure", tmp_path / "m.csv")
     assert "give --report DIR too" in " ".join(run("detect", scan, *flags).err.split())
     finished = run("detect", scan, *flags, "--report", tmp_path / "report")
     assert finished.code == 2
