@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure of what Qt, VTK and the test of the build need from the system. Where it runs as root on Debian or
+# Makes sure of what Qt, VTK and the tests of the build and of DICOM need from the system. Where it runs as root on Debian or
 # Ubuntu it installs what is missing, elsewhere it says what to type.
 set -euo pipefail
 
@@ -20,6 +20,7 @@ need_library libdbus-1.so.3 libdbus-1-3
 need_library libfontconfig.so.1 libfontconfig1
 need_command cmake cmake
 need_command c++ g++
+need_command dciodvfy dicom3tools
 
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
