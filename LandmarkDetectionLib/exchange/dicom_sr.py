@@ -15,7 +15,6 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +65,12 @@ def check_highdicom() -> None:
     Raises:
         InputError: if it is not installed.
     """
-    if find_spec("highdicom") is None:
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
         raise InputError(
             '--dicom-sr: highdicom is not installed here; install it with: pip install "highdicom>=0.28"'
-        )
+        ) from error
 
 
 class Reports:
@@ -328,7 +329,8 @@ def _group(detection: Detection, image: Dataset, model: Observer, *, by_hand: bo
     }
     if not detection.present:
         return MeasurementsAndQualitativeEvaluations(**about)
-    point = ImageRegion3D("POINT", detection.position[None], image.FrameOfReferenceUID)
+    position = detection.position.round(DECIMALS)  # as the other files of the result have it
+    point = ImageRegion3D("POINT", position[None], image.FrameOfReferenceUID)
     return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=point, **about)
 
 

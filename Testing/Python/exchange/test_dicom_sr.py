@@ -21,7 +21,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import read_volume
 from LandmarkDetectionLib.detection.results import CaseDetections, Detection
 from LandmarkDetectionLib.exchange.dicom_sr import Observer, write_report
-from Testing.dicom_files import BRIGHT, SIZE, write_multi_frame, write_series
+from Testing.dicom_files import BRIGHT, ORIGIN, SIZE, SPACING, write_multi_frame, write_series
 
 pytest.importorskip("highdicom", reason='highdicom is not installed: pip install "highdicom>=0.28"')
 
