@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,13 @@ from LandmarkDetectionLib.detection.results_folder import ResultsFolder
 from LandmarkDetectionLib.model.bundle import Bundle
 
 if TYPE_CHECKING:
-    from highdicom.sr import AlgorithmIdentification, Measurement, MeasurementReport, ObservationContext
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        ContainerContentItem,
+        Measurement,
+        MeasurementReport,
+        ObservationContext,
+    )
     from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
 
@@ -158,7 +165,7 @@ def write_report(
         series: that they were found in.
         result: the detections, world LPS mm.
         model: what found them.
-        written: when the result was written, in UTC.
+        written: when the result was written, local time without a zone, as scanners have it.
         by_hand: landmarks that a person has placed, moved or removed.
         with_patient: whether to copy name, ID, birth date and sex of the patient, and accession number, ID
             and time of the study. UIDs of study, series, images and frame of reference are always in.
@@ -167,11 +174,13 @@ def write_report(
         InputError: if the series has no frame of reference or lacks another UID, or its tags allow no report.
     """
     images = _images(series)
-    whose = _patient(series) if with_patient else {}
     try:
-        report = _report(images, result, model, by_hand)
-        document = _document(report, images, whose, model, series.number, written)
-        document.save_as(path, enforce_file_format=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the tags of the patient hold
+            whose = _patient(series) if with_patient else {}
+            report = _report(images, result, model, by_hand)
+            document = _document(report, images, whose, model, series.number, written)
+            document.save_as(path, enforce_file_format=True)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{series.first}: no DICOM SR can be made with what the tags say ({error}); export the series "
@@ -251,7 +260,6 @@ def _document(
         specific_character_set="ISO_IR 192",
     )
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
-    document.TimezoneOffsetFromUTC = "+0000"
     for equipment in document.ContributingEquipmentSequence:
         del equipment.ContributionDateTime
     for keyword, value in whose.items():
@@ -266,15 +274,40 @@ def _report(
     from highdicom.sr import MeasurementReport
     from pydicom.sr.codedict import codes
 
-    return MeasurementReport(
+    report = MeasurementReport(
         observation_context=_observers(model, by_hand),
         procedure_reported=codes.SCT.ImagingProcedure,
         imaging_measurements=[
             _group(detection, images[0], model, by_hand=detection.name in by_hand)
             for detection in result.detections
         ],
-        referenced_images=images,
     )
+    report[0].ContentSequence.insert(-1, _library(images))  # the measurements stay last
+    return report
+
+
+def _library(images: list[Dataset]) -> ContainerContentItem:
+    """All images in one group, with what they have in common: highdicom's own library repeats it for each."""
+    from highdicom.sr import (
+        ContainerContentItem,
+        ContentSequence,
+        ImageContentItem,
+        ImageLibraryEntryDescriptors,
+        RelationshipTypeValues,
+    )
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    inside, source = RelationshipTypeValues.CONTAINS, Code("260753009", "SCT", "Source")
+    group = ContainerContentItem(codes.DCM.ImageLibraryGroup, relationship_type=inside)
+    group.ContentSequence = ContentSequence(ImageLibraryEntryDescriptors(images[0]))
+    group.ContentSequence.extend(
+        ImageContentItem(source, image.SOPClassUID, image.SOPInstanceUID, relationship_type=inside)
+        for image in images
+    )
+    library = ContainerContentItem(codes.DCM.ImageLibrary, relationship_type=inside)
+    library.ContentSequence = ContentSequence([group])
+    return library
 
 
 def _observers(model: Observer, by_hand: Collection[str]) -> ObservationContext:
@@ -381,4 +414,4 @@ def _uid(*parts: str) -> str:
 
 def _time_of(files: Collection[Path]) -> datetime:
     """When the newest of the files was written."""
-    return datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC).replace(microsecond=0)
+    return datetime.fromtimestamp(int(max(file.stat().st_mtime for file in files)))

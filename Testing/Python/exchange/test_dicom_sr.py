@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from Testing.dicom_files import BRIGHT, ORIGIN, SIZE, SPACING, write_multi_frame
 pytest.importorskip("highdicom", reason='highdicom is not installed: pip install "highdicom>=0.28"')
 
 MODEL = Observer("skulls of mice", "locate-refine", "a1b2" * 16, 0.9)
-TIME = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+TIME = datetime(2026, 5, 4, 3, 2, 1)
 WORLD = "1.2.3.4.5.6"
 PATIENT = {
     "PatientName": "DOE^JANE",
@@ -217,11 +217,17 @@ def test_the_patient_is_told_where_that_is_asked_for_and_nothing_else(series: Pa
     assert [value for text in OTHERS.values() for value in text.split("^") if value.encode() in content] == []
 
 
-def test_a_name_in_any_script_and_a_sex_that_no_standard_has(tmp_path: Path) -> None:
-    tags = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müßig^Zoë", "PatientSex": "W"}
+def test_a_patient_as_no_standard_has_one(tmp_path: Path) -> None:
+    tags = {
+        "SpecificCharacterSet": "ISO_IR 100",
+        "PatientName": "Müßig^Zoë",
+        "PatientSex": "W",
+        "PatientBirthDate": "1950?",
+    }
     scan = write_series(tmp_path / "ct", FrameOfReferenceUID=WORLD, **tags)
     document = pydicom.dcmread(report(scan, with_patient=True))
     assert str(document.PatientName) == "Müßig^Zoë" and document.PatientSex == "W"
+    assert document.PatientBirthDate == "1950?"
 
 
 def test_the_same_result_gives_the_same_file_and_another_one_another(series: Path) -> None:
