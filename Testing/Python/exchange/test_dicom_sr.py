@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -218,14 +219,13 @@ def test_the_patient_is_told_where_that_is_asked_for_and_nothing_else(series: Pa
 
 
 def test_a_patient_as_no_standard_has_one(tmp_path: Path) -> None:
-    tags = {
-        "SpecificCharacterSet": "ISO_IR 100",
-        "PatientName": "Müßig^Zoë",
-        "PatientSex": "W",
-        "PatientBirthDate": "1950?",
-    }
+    tags = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müßig^Zoë"}
+    tags |= {"PatientSex": "W", "PatientBirthDate": "1950?"}
     scan = write_series(tmp_path / "ct", FrameOfReferenceUID=WORLD, **tags)
-    document = pydicom.dcmread(report(scan, with_patient=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = report(scan, with_patient=True)
+    document = pydicom.dcmread(path)
     assert str(document.PatientName) == "Müßig^Zoë" and document.PatientSex == "W"
     assert document.PatientBirthDate == "1950?"
 
