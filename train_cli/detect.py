@@ -93,8 +93,9 @@ def run(
         bool,
         typer.Option(
             "--dicom-sr",
-            help="Write CASE.sr.dcm, a DICOM structured report, for each scan that came as DICOM. It has the "
-            "UIDs of study, series, images and frame of reference, or it could not be laid on the scan.",
+            help="Write CASE.sr.dcm, a DICOM structured report, for each scan that came as DICOM. It does "
+            "not name the patient, but has the UIDs of study, series, images and frame of reference: without "
+            "them it could not be laid on the scan.",
         ),
     ] = False,
     with_patient: Annotated[
