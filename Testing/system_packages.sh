@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure of what Qt, VTK, the browser and the test of the build need from the system. Where it runs as root on Debian or
-# Ubuntu it installs what is missing, elsewhere it says what to type.
+# Makes sure of what Qt, VTK, the browser, and the tests of the build and of DICOM need from the system. Where it
+# runs as root on Debian or Ubuntu it installs what is missing, elsewhere it says what to type.
 set -euo pipefail
 
 if ! command -v ldconfig > /dev/null; then
@@ -21,6 +21,7 @@ need_library libfontconfig.so.1 libfontconfig1
 need_command chromium chromium
 need_command cmake cmake
 need_command c++ g++
+need_command dciodvfy dicom3tools
 
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0

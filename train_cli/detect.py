@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from LandmarkDetectionLib.detection.results import CaseOutcome, Detection
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder
     from LandmarkDetectionLib.evaluation.measurements import Measurement
+    from LandmarkDetectionLib.exchange.dicom_sr import Reports
     from LandmarkDetectionLib.model.bundle import Bundle
     from LandmarkDetectionLib.report.cohort import Cohort
 
@@ -109,6 +110,23 @@ def run(
             help="Name each scan by a digest of its content; nothing that is written says where it lies.",
         ),
     ] = False,
+    dicom_sr: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-sr",
+            help="Write CASE.sr.dcm, a DICOM structured report, for each scan that came as DICOM. It does "
+            "not name the patient, but has the UIDs of study, series, images and frame of reference: without "
+            "them it could not be laid on the scan.",
+        ),
+    ] = False,
+    with_patient: Annotated[
+        bool,
+        typer.Option(
+            "--with-patient",
+            help="Put the patient's name, ID, birth date and sex, and the study's accession number, ID and "
+            "time into the DICOM structured reports.",
+        ),
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Detect also in scans whose results are there already.")
     ] = False,
@@ -157,7 +175,8 @@ def run(
 
     Writes CASE.mrk.json, which Slicer opens, CASE.csv, and along the way
     summary.csv over all cases in DIR, the one to look at first on top.
-    Coordinates are LPS millimetres in the world of the scan.
+    Coordinates are LPS millimetres in the world of the scan. With --dicom-sr,
+    CASE.sr.dcm lies on the DICOM series that the scan came as.
 
     The same command goes on where an earlier one stopped: a scan whose results
     of this model are there is not done again. A result that you have corrected
@@ -175,6 +194,8 @@ def run(
     from LandmarkDetectionLib.detection.detector import load_detector
     from LandmarkDetectionLib.detection.inputs import Shard, anonymised, find_all_inputs
     from LandmarkDetectionLib.detection.results_folder import ResultsFolder, refuse_shared_names
+    from LandmarkDetectionLib.exchange.dicom_sr import Observer, Reports
+    from LandmarkDetectionLib.model.bundle import model_digest
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.resources import bundled_model
 
@@ -194,6 +215,7 @@ def run(
         check_cluster(cluster, device)
     elif cores is not None:
         raise InputError(f"--cores {cores}: this is for the workers of a cluster; give --cluster too.")
+    _check_reports(dicom_sr=dicom_sr, with_patient=with_patient, anonymous=anonymous)
     try:
         inputs = find_all_inputs(sources, series=series, each=each)
     except InputError as error:
@@ -227,6 +249,11 @@ def run(
     if doubt:
         console.warn(doubt)
     outcomes = [] if again else done_before(inputs, results)
+    reports = None
+    if dicom_sr:
+        observer = Observer.of(detector.bundle, model_digest(model))
+        reports = Reports(results, observer, with_patient=with_patient)
+        outcomes = [reports.add(outcome) for outcome in console.track(outcomes, "DICOM SR")]
     if outcomes:
         console.say(f"{len(outcomes)} of {len(inputs)} were done before; --again does them anew.")
     others = sum(results.is_of_another_model(given.case) for given in inputs)
@@ -239,11 +266,16 @@ def run(
     if by_hand:
         console.say(f"{by_hand} of them were corrected since and are given as corrected.")
     attempts = Attempts(detector, model, pictures, anonymous)
-    work = Work(attempts, results, console, None if cluster is None else Cluster(cluster, device, cores))
+    on = None if cluster is None else Cluster(cluster, device, cores)
+    work = Work(attempts, results, console, on, reports)
     code, stops = detect_all(work, inputs, outcomes)
     order = {_key(given.case, results): place for place, given in enumerate(inputs)}
     outcomes.sort(key=lambda outcome: order[outcome.case, outcome.image_path])
-    problems = [*stops, *(summary_problems(results, outcomes) if outcomes else [])]
+    problems = [
+        *stops,
+        *(reports.problems if reports else []),
+        *(summary_problems(results, outcomes) if outcomes else []),
+    ]
     for sentence in problems:
         console.warn(sentence)
     if report is not None and outcomes:
@@ -280,6 +312,25 @@ class Work:
     results: ResultsFolder
     console: Console
     cluster: Cluster | None = None
+    reports: Reports | None = None
+
+
+def _check_reports(*, dicom_sr: bool, with_patient: bool, anonymous: bool) -> None:
+    """Refuse flags about DICOM SR that make no sense together.
+
+    Raises:
+        InputError: if so, or if what writes one is not installed.
+    """
+    from LandmarkDetectionLib.exchange.dicom_sr import check_highdicom
+
+    if with_patient and not dicom_sr:
+        raise InputError("--with-patient: this is for DICOM structured reports; give --dicom-sr too.")
+    if dicom_sr and anonymous:
+        raise InputError(
+            "--dicom-sr and --anonymous: a DICOM SR says by UIDs which study it is of; give one of the two."
+        )
+    if dicom_sr:
+        check_highdicom()
 
 
 def _measurements(path: Path | None, bundle: Bundle) -> list[Measurement]:
@@ -320,7 +371,8 @@ def detect_all(work: Work, inputs: list[Input], outcomes: list[CaseOutcome]) -> 
     try:
         with closing(_attempts(work, missing)) as tried:
             for given, attempt in tried:
-                outcomes.append(outcome_of(work, given.case, attempt))
+                outcome = outcome_of(work, given.case, attempt)
+                outcomes.append(outcome if work.reports is None else work.reports.add(outcome))
                 summaries.write_if_due(outcomes)
     except KeyboardInterrupt:
         return STOPPED, []

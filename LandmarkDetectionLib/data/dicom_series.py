@@ -28,6 +28,7 @@ _KEYWORDS = (
     "BitsStored",
     "Columns",
     "EchoNumbers",
+    "FrameOfReferenceUID",
     "GantryDetectorTilt",
     "ImageOrientationPatient",
     "ImagePositionPatient",

@@ -9,6 +9,9 @@ from LandmarkDetectionLib.data.geometry.metaimage import voxel_files as files_of
 from LandmarkDetectionLib.data.geometry.nrrd import voxel_files as files_of_nrrd
 from LandmarkDetectionLib.data.geometry.stored import is_file
 
+REPORT_SUFFIX = ".sr.dcm"
+"""How the names of the DICOM reports end that the program writes beside results."""
+
 
 def files_of(path: Path) -> list[Path]:
     """All files of a scan: itself, the voxels that its header names, those of a DICOM series or folder.
@@ -18,7 +21,8 @@ def files_of(path: Path) -> list[Path]:
     name = path.name.lower()
     if path.is_dir():
         files = sorted(item for item in path.iterdir() if item.is_file())
-        return [item for item in files if is_dicom(item)] or files
+        scans = [item for item in files if not item.name.endswith(REPORT_SUFFIX)]
+        return [item for item in scans if is_dicom(item)] or scans
     if is_dicom(path):
         return sorted(series_of(path).headers)
     named: list[Path] = []

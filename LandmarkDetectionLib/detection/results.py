@@ -125,7 +125,8 @@ class CaseOutcome:
         seconds: that the detection took; NaN where it was none.
         done_before: whether an earlier run found the result.
         fault: whether it failed for a fault of the program.
-        corrected: whether a person has changed the result that an earlier run found.
+        by_hand: the landmarks that a person has moved, placed or removed since an earlier run; all of them
+            where nobody can know which.
     """
 
     case: str
@@ -137,7 +138,12 @@ class CaseOutcome:
     seconds: float = math.nan
     done_before: bool = False
     fault: bool = False
-    corrected: bool = False
+    by_hand: frozenset[str] = frozenset()
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a person has changed the result that an earlier run found."""
+        return bool(self.by_hand)
 
 
 def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:

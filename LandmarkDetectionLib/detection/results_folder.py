@@ -15,7 +15,14 @@ from pathlib import Path
 from LandmarkDetectionLib.data.cases import Case, natural_key
 from LandmarkDetectionLib.data.digests import ScanIdentity, file_digest, is_same_scan, text_digest
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import UNFINISHED, folded_name, make_folder, unwritable, write_text
+from LandmarkDetectionLib.data.files import (
+    UNFINISHED,
+    folded_name,
+    make_folder,
+    replacing,
+    unwritable,
+    write_text,
+)
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.written import WrittenFiles, not_own
 from LandmarkDetectionLib.detection.inputs import Input, anonymous_reason
@@ -38,7 +45,7 @@ PICTURE_SUFFIX = ".png"
 _SUFFIXES = (".mrk.json", ".csv")
 
 Draw = Callable[[Path], object]
-"""Draws the picture of a case into a file."""
+"""Draws the picture of a case, or writes what else there is of it, into a file."""
 
 
 def refuse_shared_names(inputs: Sequence[Input], *, pictures: bool = False) -> list[Input]:
@@ -135,10 +142,11 @@ class ResultsFolder:
                 return None
             detected = read_case(self.folder, case.name)
             markups, table = files[0], files[1]
-            result = detected
+            result, known = detected, detected.by_name
             if file_digest(markups) not in entry.files[markups.name]:
                 result = corrected(detected, read_landmarks(markups))
             changed = file_digest(table) not in entry.files[table.name]
+            by_hand = {item.name for item in result.detections if changed or item is not known.get(item.name)}
         except (OSError, InputError):
             return None
         return CaseOutcome(
@@ -149,7 +157,7 @@ class ResultsFolder:
             files=tuple(files),
             seconds=entry.seconds,
             done_before=True,
-            corrected=changed or result.detections != detected.detections,
+            by_hand=frozenset(by_hand),
         )
 
     def is_of_another_model(self, case: Case) -> bool:
@@ -237,6 +245,27 @@ class ResultsFolder:
         except OSError as error:
             raise unwritable(self.folder, error) from error
         return replace(outcome, files=tuple(self.folder / f"{case.name}{end}" for end in self._suffixes))
+
+    def add(self, case: str, suffix: str, write: Draw) -> Path:
+        """Write a further file of a case whose results are there, and give its path.
+
+        It goes when other results take the place of these.
+
+        Raises:
+            InputError: if a person has written or changed the file, or it cannot be written.
+        """
+        path = case_path(self.folder, case, suffix)
+        entry = self._records.entry(case)
+        if entry is None:
+            raise InputError(f"{self.folder}: there are no results of '{case}'; detect its landmarks first.")
+        known = entry.files.get(path.name, [])
+        self._check_file(path, bool(known), not path.is_file() or file_digest(path) in known)
+        with replacing(path) as temporary:
+            write(temporary)
+            digest = file_digest(temporary)
+            self._records.put(case, replace(entry, files={**entry.files, path.name: [*known, digest]}))
+        self._records.put(case, replace(entry, files={**entry.files, path.name: [digest]}))
+        return path
 
     def failure(self, case: Case, reason: str) -> CaseOutcome:
         """How a case ended that could not be used."""

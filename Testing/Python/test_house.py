@@ -24,6 +24,7 @@ ROOMS = {
     "detection": {"data", "model"},
     "training": {"data", "model", "detection"},
     "evaluation": {"data", "model", "detection"},
+    "exchange": {"data", "model", "detection"},
     "report": {"data", "model", "detection", "evaluation"},
     "worker": {"data", "model", "detection"},
     "scene": {"data", "model", "detection", "worker"},
@@ -32,6 +33,7 @@ ROOMS = {
 LIGHT_ROOMS = ("data", "model", "detection", "worker")
 LIGHT = {"numpy", "SimpleITK", "torch", "safetensors"}
 DICOM_READERS = (LIBRARY / "data/dicom_series.py", LIBRARY / "data/geometry/dicom.py")
+DICOM_WRITER = LIBRARY / "exchange/dicom_sr.py"
 SLICER = {"slicer", "qt", "ctk", "vtk", "vtkmodules", "DICOMLib", "SampleData"}
 SLICER_ROOMS = ("scene", "panel")
 
@@ -131,9 +133,14 @@ def test_slicer_and_qt_stay_in_their_rooms() -> None:
     assert [str(found) for found in (*command_line, *outside) if found.package in SLICER] == []
 
 
-def test_simpleitk_and_pydicom_are_imported_only_where_they_are_used() -> None:
-    late = {"SimpleITK", "pydicom"}
+def test_simpleitk_pydicom_and_highdicom_are_imported_only_where_they_are_used() -> None:
+    late = {"SimpleITK", "pydicom", "highdicom"}
     assert [str(found) for found in LIBRARY_IMPORTS if found.package in late and found.at_import] == []
+    files = {
+        package: {found.file for found in LIBRARY_IMPORTS if found.package == package}
+        for package in ("pydicom", "highdicom")
+    }
+    assert files == {"pydicom": {*DICOM_READERS, DICOM_WRITER}, "highdicom": {DICOM_WRITER}}
 
 
 def test_ray_is_imported_only_where_a_cluster_is_wanted() -> None:
