@@ -24,6 +24,7 @@ ROOMS = {
     "detection": {"data", "model"},
     "training": {"data", "model", "detection"},
     "evaluation": {"data", "model", "detection"},
+    "exchange": {"data", "model", "detection"},
     "worker": {"data", "model", "detection"},
     "scene": {"data", "model", "detection", "worker"},
     "panel": {"data", "model", "detection", "worker", "scene"},
@@ -139,6 +140,14 @@ def test_ray_is_imported_only_where_a_cluster_is_wanted() -> None:
     files = [*LIBRARY_FILES, *(ROOT / "train_cli").rglob("*.py")]
     found = [item for file in files for item in imports_of(file) if item.package == "ray"]
     assert {item.file.name for item in found} == {"cluster.py"}
+    assert [str(item) for item in found if item.at_import] == []
+
+
+def test_what_writes_and_runs_onnx_is_imported_only_where_it_is_wanted() -> None:
+    files = [*LIBRARY_FILES, *(ROOT / "train_cli").rglob("*.py")]
+    wanted = {"onnx", "onnxruntime", "onnxscript"}
+    found = [item for file in files for item in imports_of(file) if item.package in wanted]
+    assert {item.importing_room for item in found} == {"exchange"}
     assert [str(item) for item in found if item.at_import] == []
 
 
