@@ -60,7 +60,7 @@ def on_grid(voxels, matrix, spacing):
         wanted = max(int(np.ceil(count / ratio - 1e-3)), 1)
         first = (count - 1 - ratio * (wanted - 1)) / 2
         apart = np.arange(count) - np.clip(first + ratio * np.arange(wanted), 0, count - 1)[:, None]
-        weights = np.maximum(0, 1 - np.abs(apart) / max(1.2 * ratio, 1)).astype(np.float32)
+        weights = np.maximum(0, 1 - np.abs(apart) / max(ratio, 1)).astype(np.float32)
         weights /= weights.sum(axis=1, keepdims=True)
         voxels = np.moveaxis(np.tensordot(weights, voxels, (1, 2 - axis)), 0, 2 - axis)
         matrix[:, 3] += matrix[:, axis] * first
@@ -148,7 +148,7 @@ def read_heat(heat):
 def refine(session, scan, matrix, pose, shape, rows, settings, doubt, stride):
     """Places (K, 3) LPS mm and logits of presence (K,), looked for around the mean shape in a pose."""
     spacing, (turn, rotation, shift) = settings["spacing"], pose
-    side = -(-(settings["window"] + 2 * int(np.ceil(doubt / spacing))) // stride) * stride
+    side = -(-(settings["window"] + 5 + 2 * int(np.ceil(doubt / spacing))) // stride) * stride
     box = np.moveaxis(np.indices([side] * 3)[::-1], 0, -1) - (side - 1) / 2  # x, y, z
     places, presences, lowest = np.zeros((len(rows), 3)), np.zeros(len(rows)), scan.min()
     offset, doubt = np.zeros((1, 3), np.float32), np.array(doubt / spacing, np.float32)
