@@ -32,9 +32,8 @@ def read_nifti(path):
     start, slope, shift = np.frombuffer(raw, "<f4", 3, 108)
     if np.frombuffer(raw, "<i2", 1, 254) == 0:
         sys.exit(f"{path}: it has no sform; save it with one.")
-    voxels = np.frombuffer(raw, KINDS[int(kind)], int(np.prod(size, dtype=int)), int(start)).reshape(
-        size[::-1]
-    )
+    count = int(np.prod(size, dtype=int))
+    voxels = np.frombuffer(raw, KINDS[int(kind)], count, int(start)).reshape(size[::-1])
     matrix = np.vstack([np.frombuffer(raw, "<f4", 12, 280).reshape(3, 4), [0, 0, 0, 1]])
     return voxels * np.float32(slope or 1) + shift, np.diag([-1, -1, 1, 1]) @ matrix  # NIfTI is in RAS
 
