@@ -59,7 +59,7 @@ clean: ## remove .venv, caches and builds
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/train.stamp: EXTRAS := train
-$(VENV)/all.stamp: EXTRAS := train,cluster,dicom,slicer-test,dev
+$(VENV)/all.stamp: EXTRAS := train,cluster,dicom,onnx,slicer-test,dev
 
 # A stamp says that an install came to its end. The file UNFINISHED stands while one runs: an install that
 # was killed is done again from an empty environment.

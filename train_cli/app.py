@@ -14,7 +14,20 @@ import typer
 
 from LandmarkDetectionLib import __version__
 from LandmarkDetectionLib.data.errors import InputError
-from train_cli import bundle, cases, check, demo, detect, evaluate, masks, phantom, plan, split, train
+from train_cli import (
+    bundle,
+    cases,
+    check,
+    demo,
+    detect,
+    evaluate,
+    landmarks,
+    masks,
+    phantom,
+    plan,
+    split,
+    train,
+)
 from train_cli.console import allow_any_text, print_error
 
 DONE, OUR_FAULT, WRONG_INPUT = 0, 1, 2
@@ -37,6 +50,7 @@ app.command("plan", epilog=plan.EXAMPLES)(plan.run)
 app.command("train", epilog=train.EXAMPLES)(train.run)
 app.command("detect", cls=detect.Command, epilog=detect.EXAMPLES)(detect.run)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
+app.command("landmarks", epilog=landmarks.EXAMPLES)(landmarks.run)
 app.add_typer(bundle.app, name="bundle")
 
 

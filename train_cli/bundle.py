@@ -20,6 +20,8 @@ Examples:
   train_cli bundle describe run/model --licence CC0-1.0 --intended-use "Research on adult mice."
 
   train_cli bundle export run/model --output model.zip
+
+  train_cli bundle export run/model --onnx --output model-onnx
 """
 
 app = typer.Typer(
@@ -120,22 +122,51 @@ def export(
     bundle: BundleFolder,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL.zip", help="The file to write.", show_default="the model's name, here"),
+        typer.Option(
+            metavar="MODEL.zip|DIR",
+            help="The file to write; with --onnx the folder.",
+            show_default="the model's name, here",
+        ),
     ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx", help="Write its networks as ONNX files, for programs without PyTorch, and check them."
+        ),
+    ] = False,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Check a model and pack it into one .zip file, to pass on."""
+    """Check a model and pack it into one .zip file, or write its networks as ONNX files.
+
+    What the ONNX files take and give stands in docs/exchange.md. They are run
+    in ONNX Runtime, where it is installed, and must give what PyTorch gives.
+    """
     import torch
 
     from LandmarkDetectionLib.detection.detector import load_detector
     from LandmarkDetectionLib.model.bundle import pack_bundle
 
-    model = load_detector(bundle, torch.device("cpu")).bundle
-    archive = output or Path(f"{model.name}.zip")
-    pack_bundle(bundle, archive)
     console = Console(quiet=quiet, json=json)
+    name = load_detector(bundle, torch.device("cpu")).bundle.name
+    if onnx:
+        _export_onnx(bundle, output or Path(f"{name}-onnx"), console)
+        return
+    archive = output or Path(f"{name}.zip")
+    pack_bundle(bundle, archive)
     console.result({"file": archive})
     console.say(f"Packed into {archive}.")
+
+
+def _export_onnx(bundle: Path, output: Path, console: Console) -> None:
+    from LandmarkDetectionLib.exchange.onnx_export import export_onnx
+
+    exported = export_onnx(bundle, output)
+    console.result({"files": exported.files, "differences": exported.differences})
+    console.say(f"{', '.join(file.name for file in exported.files)} in {output}.")
+    for name, difference in exported.differences.items():
+        console.say(f"{name} in ONNX Runtime differs from PyTorch by {difference:.1g} of the largest value.")
+    if not exported.differences:
+        console.warn("The files were not checked: onnxruntime is not installed here.")

@@ -2,7 +2,8 @@
 
 A point that the file calls missing is an absent landmark (NaN). A point that is still to be placed
 (`undefined`, `preview`) says nothing about the anatomy and is left out of the set. No coordinate has a
-meaning of its own: (0, 0, 0) and (-1, -1, -1) are ordinary points.
+meaning of its own: (0, 0, 0) and (-1, -1, -1) are ordinary points. Where the labels are the numbers of AFIDs,
+the landmarks have the names of these.
 
 Sources: the markups schema 1.0.3 and the JSON and fiducial storage nodes of 3D Slicer.
 """
@@ -16,13 +17,14 @@ import math
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from LandmarkDetectionLib.data.afids import AFIDS, afid_names, other_afid
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import read_text, write_text
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
@@ -44,7 +46,7 @@ _COORDINATE_SYSTEMS: dict[str, CoordinateSystem] = {"LPS": "LPS", "RAS": "RAS", 
 _STATUSES = ("undefined", "preview", "defined", "missing")  # in the order of Slicer's own numbers
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_COLUMNS_OF_SLICER_3 = "label,x,y,z,sel,vis"
-_NAME_COLUMNS = ("name", "label", "landmark", "")  # Slicer's tables have label; R's row names have none
+_NAME_COLUMNS = ("name", "label", "landmark", "lmk_name", "")  # Slicer's, SkullEngine's, R's row names
 _AXES = (("x", "y", "z"), ("l", "p", "s"), ("r", "a", "s"))
 _NOT_AVAILABLE = {"", "na", "n/a", "#n/a", "null", "none", "-", "--"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
@@ -150,6 +152,7 @@ def _suffix(path: Path) -> str:
 def _to_set(points: Sequence[_Point], path: Path, system: CoordinateSystem = "LPS") -> LandmarkSet:
     if not points:
         raise InputError(f"{path}: the file holds no landmarks; place them and save it again.")
+    points = _named_as_afids(points, path)
     first: dict[str, str] = {}
     for point in points:
         if not point.name:
@@ -176,6 +179,23 @@ def _to_set(points: Sequence[_Point], path: Path, system: CoordinateSystem = "LP
         _swap_lps_and(system, np.array([point.position for point in known])),
         [point.description for point in known],
     )
+
+
+def _named_as_afids(points: Sequence[_Point], path: Path) -> Sequence[_Point]:
+    """Points whose labels are numbers of AFIDs with the names of these, and 'AFID01' as description."""
+    names = afid_names([point.name for point in points], [point.description for point in points])
+    if names is None:
+        return points
+    for point, name in zip(points, names, strict=True):
+        if other := other_afid(name, point.description):
+            raise InputError(
+                f"{path}, {point.where}: the label {point.name} is that of the AFID '{name}', the "
+                f"description '{point.description}' that of {AFIDS.index(other) + 1}; correct one of them."
+            )
+    return [
+        replace(point, name=name, description=f"AFID{int(point.name):02d}")
+        for point, name in zip(points, names, strict=True)
+    ]
 
 
 def _swap_lps_and(system: CoordinateSystem, positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -331,7 +351,18 @@ def _read_fcsv(text: str, path: Path) -> LandmarkSet:
             raise InputError(f"{path}: the column '{column}' {how}; save the points again from Slicer.")
     cells = [cell for _, row in rows for cell in _position_cells(dict(zip(columns, row, strict=False)))]
     commas = has_decimal_commas(cells, separator)
-    return _to_set([_fcsv_point(columns, row, where, path, commas) for where, row in rows], path, system)
+    numbered = _are_numbered([dict(zip(columns, row, strict=False)) for _, row in rows])
+    points = [_fcsv_point(columns, row, where, path, commas, numbered) for where, row in rows]
+    return _to_set(points, path, system)
+
+
+def _are_numbered(rows: Sequence[dict[str, str]]) -> bool:
+    """Whether labels are numbers that tell points apart, as those of AFIDs, not cells that were shifted."""
+    labels = [row.get("label", "").strip() for row in rows]
+    words = [row.get("desc", "").strip() for row in rows]
+    if not 1 < len({*labels}) == len(labels):
+        return False
+    return all(map(str.isdecimal, labels)) and not any(map(str.isdecimal, words))
 
 
 def _fcsv_columns(header: dict[str, str], rows: Sequence[tuple[str, Sequence[str]]], path: Path) -> list[str]:
@@ -358,7 +389,9 @@ def _position_cells(row: dict[str, str]) -> list[str]:
     return [row.get(axis, "") for axis in "xyz"]
 
 
-def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path, commas: bool) -> _Point:
+def _fcsv_point(
+    columns: Sequence[str], cells: list[str], where: str, path: Path, commas: bool, numbered: bool
+) -> _Point:
     row = dict(zip(columns, cells, strict=False))
     name, description = row.get("label", "").strip(), row.get("desc", "")
     # Slicer writes the position status as a number behind the last named column.
@@ -368,7 +401,7 @@ def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path
         raise InputError(
             f"{path}, {where}: the position status is {code!r}, not 0 to 3; {POINTS_AND_QUOTES}."
         )
-    if _is_shifted(row, has_status=bool(code.strip())):
+    if _is_shifted(row, may_be_numbered=numbered or bool(code.strip())):
         raise InputError(
             f"{path}, {where}: orientation, visibility or name make no sense; {POINTS_AND_QUOTES}."
         )
@@ -377,7 +410,7 @@ def _fcsv_point(columns: Sequence[str], cells: list[str], where: str, path: Path
     return _placed_or_absent(where, name, _position_cells(row), description, path, commas)
 
 
-def _is_shifted(row: dict[str, str], *, has_status: bool) -> bool:
+def _is_shifted(row: dict[str, str], *, may_be_numbered: bool) -> bool:
     """Whether cells stand in the wrong columns, as decimal commas put them."""
     try:
         turn = [float((row.get(field) or "0").replace(",", ".")) for field in ("ow", "ox", "oy", "oz")]
@@ -385,7 +418,8 @@ def _is_shifted(row: dict[str, str], *, has_status: bool) -> bool:
         return True
     length = float(np.linalg.norm(turn))
     switches = {(row.get(field) or "0").strip() for field in ("vis", "sel", "lock")}
-    is_switch = not has_status and row.get("label", "").strip() in ("0", "1") and row.get("desc", "").strip()
+    label, words = row.get("label", "").strip(), row.get("desc", "").strip()
+    is_switch = not may_be_numbered and label in ("0", "1") and words
     return min(length, abs(length - 1)) > _TURN_TOLERANCE or not switches <= {"0", "1"} or bool(is_switch)
 
 

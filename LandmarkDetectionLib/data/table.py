@@ -15,6 +15,7 @@ from LandmarkDetectionLib.data.text_table import parse_table
 
 MAX_LABEL = 32767
 COLUMNS = ("name", "label", "pair", "group", "definition")
+_SKULLENGINE = {"name": "landmark_name", "label": "landmark_label"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class LandmarkTable:
 def read_table(path: Path) -> LandmarkTable:
     """Read `landmarks.csv`: columns name and label, optionally pair, group, definition.
 
+    SkullEngine's files of labels are such tables; their columns are called landmark_name and landmark_label.
+
     Raises:
         InputError: if the file or a column is missing, or a row does not make sense.
     """
@@ -89,13 +92,15 @@ def read_table(path: Path) -> LandmarkTable:
         raise InputError(
             f"{path}: there is no such landmark table; give the landmarks.csv made with the masks."
         )
-    table = parse_table(read_text(path), path, COLUMNS)
+    table = parse_table(read_text(path), path, (*COLUMNS, *_SKULLENGINE.values()))
     for column in ("name", "label"):
-        if column not in table.columns:
+        if column not in table.columns and _SKULLENGINE[column] not in table.columns:
             raise InputError(f"{path}: the column '{column}' is missing; add it to the first line.")
     landmarks = []
     for line, row in table.rows:
-        cells = {column: row.get(column, "").strip() for column in COLUMNS}
+        cells = {
+            column: row.get(column, row.get(_SKULLENGINE.get(column, ""), "")).strip() for column in COLUMNS
+        }
         try:
             label = int(cells["label"])
         except ValueError as error:

@@ -405,6 +405,11 @@ class LocateRefineDetector:
         constellation = Constellation.of(bundle.shape.mean, settings.tolerance)
         self._chain = Chain.of(settings, bundle.table, constellation)
 
+    @property
+    def networks(self) -> tuple[LocateNetwork, RefineNetwork]:
+        """Of locate and refine, in evaluation mode."""
+        return self._locate, self._refine
+
     def detect(self, volume: Volume, *, progress: Progress = no_progress) -> tuple[Detection, ...]:
         progress("prepare", 0.0)
         names, spacing = self.bundle.table.names, self._chain.settings.locate.spacing

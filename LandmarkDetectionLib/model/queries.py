@@ -93,7 +93,7 @@ class RefineNetwork(nn.Module):
         return logits
 
     def expectation(
-        self, shape: torch.Size, landmarks: Tensor, offsets: Tensor, doubt: float = 0.0
+        self, shape: torch.Size, landmarks: Tensor, offsets: Tensor, doubt: float | Tensor = 0.0
     ) -> Tensor:
         """Logarithm of a Gaussian around where each landmark is expected, (N, Z, Y, X).
 
@@ -106,7 +106,7 @@ class RefineNetwork(nn.Module):
         """
         along = []
         for axis, count in enumerate(reversed(shape)):
-            cells = torch.arange(count, device=offsets.device) - (count - 1) / 2
+            cells = torch.arange(1 - count, count, 2, device=offsets.device) / 2
             along.append((cells - offsets[:, axis, None]) ** 2)
         squared = along[2][:, :, None, None] + along[1][:, None, :, None] + along[0][:, None, None, :]
         precisions = 1 / (torch.exp(2 * self.log_deviations[landmarks]) + doubt**2)

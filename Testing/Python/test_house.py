@@ -150,6 +150,14 @@ def test_ray_is_imported_only_where_a_cluster_is_wanted() -> None:
     assert [str(item) for item in found if item.at_import] == []
 
 
+def test_what_writes_and_runs_onnx_is_imported_only_where_it_is_wanted() -> None:
+    files = [*LIBRARY_FILES, *(ROOT / "train_cli").rglob("*.py")]
+    wanted = {"onnx", "onnxruntime", "onnxscript"}
+    found = [item for file in files for item in imports_of(file) if item.package in wanted]
+    assert {item.importing_room for item in found} == {"exchange"}
+    assert [str(item) for item in found if item.at_import] == []
+
+
 def test_training_and_detection_import_on_a_server_without_simpleitk() -> None:
     modules = [
         ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

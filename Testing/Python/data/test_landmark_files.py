@@ -569,3 +569,36 @@ def test_what_a_file_is_stands_in_it_not_in_its_name(tmp_path: Path, kind: str, 
     write_landmarks(landmarks, tmp_path / f"right{kind}", coordinate_system="RAS")
     (tmp_path / f"right{kind}").rename(tmp_path / f"named{suffix}")
     np.testing.assert_array_equal(read_landmarks(tmp_path / f"named{suffix}").positions, landmarks.positions)
+
+
+# files whose labels are numbers
+
+AFIDS_HEAD = "# Markups fiducial file version = 4.6\n# CoordinateSystem = 0\n" + COLUMNS
+
+
+def numbered_rows(*points: tuple[str, str], lock: int = 1) -> str:
+    row = "vtkMRMLMarkupsFiducialNode_{0},1.5,{0},-4.25,0,0,0,1,1,1,{1},{0},{2},vtkMRMLScalarVolumeNode1\n"
+    return AFIDS_HEAD + "".join(row.format(label, lock, words) for label, words in points)
+
+
+@pytest.mark.parametrize("lock", [0, 1])
+def test_afids_have_their_names_however_a_rater_spelt_them(tmp_path: Path, lock: int) -> None:
+    text = numbered_rows(("1", "AC"), ("10", "Culmen"), ("19", "Genu of  CC"), ("20", "spleniun"), lock=lock)
+    landmarks = read_landmarks(written(tmp_path, "a.fcsv", text))
+    assert landmarks.names == ("AC", "culmen", "genu of CC", "splenium of CC")
+    assert landmarks.descriptions == ("AFID01", "AFID10", "AFID19", "AFID20")
+    np.testing.assert_array_equal(landmarks.positions[1], [-1.5, -10, -4.25])
+
+
+def test_an_afid_whose_number_and_name_contradict_each_other_is_refused(tmp_path: Path) -> None:
+    text = numbered_rows(("1", "AC"), ("2", "PC"), ("6", "L superior LMS"))
+    with pytest.raises(InputError, match=r"line 6: the label 6 is that of .*R superior LMS.* that of 7"):
+        read_landmarks(written(tmp_path, "a.fcsv", text))
+
+
+def test_other_numbers_are_names(tmp_path: Path) -> None:
+    text = numbered_rows(("1", "tip of the nose"), ("2", "chin"))
+    assert read_landmarks(written(tmp_path, "a.fcsv", text)).names == ("1", "2")
+    shifted = AFIDS_HEAD + "1,10,5,20,1,0,0,0,1,1,1,0,3,,\n2,10,20,30,0,0,0,1,1,1,0,2,chin,\n"
+    with pytest.raises(InputError, match=r"line 4: .*write decimals with a point"):
+        read_landmarks(written(tmp_path, "b.fcsv", shifted))
