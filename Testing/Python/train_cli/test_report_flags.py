@@ -10,6 +10,7 @@ import pytest
 
 from LandmarkDetectionLib.data.cases import case_landmarks, read_split
 from LandmarkDetectionLib.detection.results import CaseDetections, Detection, write_case
+from Testing.small_model import write_small_model
 
 if TYPE_CHECKING:
     from Testing.Python.train_cli.conftest import Run
@@ -90,10 +91,10 @@ def test_check_writes_a_report(run: Run, data_set: Path, tmp_path: Path) -> None
 
 
 def test_detect_writes_a_report_of_what_was_found_and_of_earlier_runs(
-    run: Run, data_set: Path, tmp_path: Path, a_model: Path
+    run: Run, data_set: Path, tmp_path: Path
 ) -> None:
     scans = [data_set / f"images/phantom_00{number}.nii.gz" for number in (1, 2)]
-    flags = ("--model", a_model, "--output", tmp_path / "d")
+    flags = ("--model", write_small_model(tmp_path / "model", spacing=8.0), "--output", tmp_path / "d")
     assert run("detect", scans[0], *flags).code == 0
     finished = run("detect", *scans, *flags, "--report", tmp_path / "report")
     assert finished.code == 0, finished.err
@@ -103,11 +104,18 @@ def test_detect_writes_a_report_of_what_was_found_and_of_earlier_runs(
 
 
 def test_detect_refuses_a_measurement_of_a_landmark_that_the_model_does_not_know(
-    run: Run, data_set: Path, tmp_path: Path, a_model: Path
+    run: Run, data_set: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "m.csv").write_text("name,kind,a,b,c,d\nwidth,distance,nasion,elbow,,\n", encoding="utf-8")
     scan = data_set / "images/phantom_001.nii.gz"
-    flags = ("--model", a_model, "--output", tmp_path / "d", "--measure", tmp_path / "m.csv")
+    flags = (
+        "--model",
+        write_small_model(tmp_path / "model", spacing=8.0),
+        "--output",
+        tmp_path / "d",
+        "--measure",
+        tmp_path / "m.csv",
+    )
     assert "give --report DIR too" in " ".join(run("detect", scan, *flags).err.split())
     finished = run("detect", scan, *flags, "--report", tmp_path / "report")
     assert finished.code == 2
