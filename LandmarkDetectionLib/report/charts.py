@@ -100,6 +100,8 @@ def ellipsoids(scatter: Scatter) -> Figure:
                 ax.text(*scatter.shape[row], f" {scatter.names[row]}", fontsize=6, parse_math=False)
         ax.set(xlabel="left, mm", ylabel="posterior, mm", zlabel="superior, mm", aspect="equal")
         ax.tick_params(labelsize=6)
+        for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+            axis.label.set_fontsize(8)
         ax.view_init(elevation, azimuth)
     _add_bar(figure, shades, scatter)
     return figure
