@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from LandmarkDetectionLib.data.checks import Finding
 from LandmarkDetectionLib.data.errors import InputError
@@ -22,7 +25,7 @@ from LandmarkDetectionLib.detection.results import CaseDetections, CaseOutcome, 
 from LandmarkDetectionLib.evaluation.comparison import compare
 from LandmarkDetectionLib.evaluation.measurements import Measurement
 from LandmarkDetectionLib.evaluation.metrics import evaluate
-from LandmarkDetectionLib.model.bundle import Bundle
+from LandmarkDetectionLib.model.bundle import Bundle, save_bundle
 from LandmarkDetectionLib.report import annotations, cohort, evaluation
 
 Array = NDArray[np.float64]
@@ -122,8 +125,24 @@ def write_annotations(scans: Scans, path: Path) -> dict[str, str]:
     return annotations.write_report(checked, scans.read, path)
 
 
-def write_cohort(scans: Scans, path: Path) -> dict[str, str]:
-    bundle = Bundle(
+def write_run(folder: Path) -> Path:
+    """The folder of a training that has ended: two networks, one of them validated."""
+    save_bundle(a_bundle(), {"weight": torch.zeros(2)}, folder / "model")
+    epochs = pd.DataFrame(
+        {"epoch": [1.0, 2.0, 3.0], "step": [5.0, 10.0, 15.0], "train_loss": [9.0, 5.0, 4.0]}
+    )
+    (folder / "locate").mkdir()
+    epochs.to_csv(folder / "locate" / "metrics.csv", index=False)
+    (folder / "refine").mkdir()
+    validated = {"val_mre_mm": [np.nan, 1.5, 2.5], "val_median_mm": [np.nan, 1.0, 2.0]}
+    validated |= {"val_found": [np.nan, 0.5, 1.0], "val_score": [np.nan, 1.5, 2.5]}
+    epochs.assign(**validated).to_csv(folder / "refine" / "metrics.csv", index=False)
+    Image.new("RGB", (60, 40)).save(folder / "locate" / "samples.png")
+    return folder
+
+
+def a_bundle() -> Bundle:
+    return Bundle(
         name="model",
         engine="dense",
         table=TABLE,
@@ -132,7 +151,10 @@ def write_cohort(scans: Scans, path: Path) -> dict[str, str]:
         detection={},
         shape=ShapeModel.of_mean(SHAPE),
     )
+
+
+def write_cohort(scans: Scans, path: Path) -> dict[str, str]:
     outcomes = [CaseOutcome(case, None, result) for case, result in scans.detections.items()]
     outcomes.append(CaseOutcome("case 9", None, None, error="the file is damaged."))
     width = Measurement("width", "distance", ("left eye", "right eye"))
-    return cohort.write_report(cohort.Cohort("Cohort", outcomes, bundle, [width]), scans.read, path)
+    return cohort.write_report(cohort.Cohort("Cohort", outcomes, a_bundle(), [width]), scans.read, path)

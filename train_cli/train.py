@@ -75,7 +75,8 @@ def run(
     CPU it ends with the same model, bit for bit.
 
     RUN holds config.yaml, validation.csv (what was found in each validation
-    case) and model/. Each network has checkpoints/last.ckpt and best.ckpt,
+    case), model/, and report/, a page to look at in a browser with learning
+    curves and what the networks were shown. Each network has checkpoints/last.ckpt and best.ckpt,
     metrics.csv and TensorBoard events: in RUN, or in RUN/locate and RUN/refine.
     With --folds there is a run folder for each part, RUN/fold-1 and so on.
     Commands with --fold 1, --fold 2 .. added train parts at the same time; the
@@ -84,6 +85,7 @@ def run(
     from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.model.bundle import load_bundle
     from LandmarkDetectionLib.model.doubt import doubt_of
+    from LandmarkDetectionLib.report.training import write_report
     from LandmarkDetectionLib.training.cases.folds import Fold
     from LandmarkDetectionLib.training.config import read_config
     from LandmarkDetectionLib.training.running.loop import is_first_process
@@ -118,6 +120,8 @@ def run(
             console.warn("Stopped. The same command goes on from the end of the last epoch.")
         raise
     doubt = doubt_of(load_bundle(bundle)) if speaks else ""
+    if speaks:
+        write_report(bundle.parent, bundle.parent / "report")
     console.result({"bundle": bundle, "run": bundle.parent, "warnings": [doubt] if doubt else []})
     if doubt:
         console.warn(doubt)

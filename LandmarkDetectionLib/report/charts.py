@@ -9,8 +9,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
@@ -89,7 +91,7 @@ def as_png(figure: Figure) -> bytes:
 
 def ellipsoids(scatter: Scatter) -> Figure:
     """The mean shape in three dimensions from two sides; each landmark's errors as an ellipsoid of one sd."""
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = Figure(figsize=(11, 5.6), layout=ConstrainedLayoutEngine(h_pad=0.3))
     shades = _shades(scatter)
     for number, (elevation, azimuth) in enumerate(((25, -60), (20, -140))):
         ax: Any = figure.add_subplot(1, 2, number + 1, projection="3d")
@@ -325,3 +327,33 @@ def _draw_ellipse(
     ax.add_patch(
         Ellipse((centre[0], centre[1]), width, height, angle=angle, fc=colour, ec="0.3", lw=0.6, alpha=0.8)
     )
+
+
+def learning_curves(metrics: pd.DataFrame) -> Figure:
+    """The loss, and where there was validation the error and the share found, over the epochs of a training.
+
+    Args:
+        metrics: a row an epoch: epoch, train_loss, val_median_mm, val_mre_mm, val_found; NaN where it was not
+            validated.
+    """
+    validated = metrics.dropna(subset=["val_mre_mm"]) if "val_mre_mm" in metrics else metrics[:0]
+    has_validation = len(validated) > 0
+    figure = Figure(figsize=(11 if has_validation else 6, 3.8), layout="constrained")
+    loss = figure.add_subplot(1, 2 if has_validation else 1, 1)
+    loss.plot(metrics["epoch"], metrics["train_loss"], ".-", color=BLUE)
+    loss.set(xlabel="epoch", ylabel="loss in training")
+    loss.grid(color="0.9")
+    if not has_validation:
+        return figure
+    error = figure.add_subplot(1, 2, 2)
+    error.plot(validated["epoch"], validated["val_mre_mm"], "o-", color=BLUE, ms=4, label="mean")
+    error.plot(validated["epoch"], validated["val_median_mm"], "s--", color="#009e73", ms=4, label="median")
+    error.set(xlabel="epoch", ylabel="error in validation cases, mm", ylim=(0, None))
+    error.grid(color="0.9")
+    found = error.twinx()
+    found.plot(validated["epoch"], validated["val_found"], "^:", color=ORANGE, ms=4, label="found (right)")
+    found.set(ylim=(0, 1.03))
+    found.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    handles = [*error.get_lines(), *found.get_lines()]
+    error.legend(handles=handles, frameon=False, loc="center right", fontsize=8)
+    return figure

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.masks import draw_mask
@@ -17,13 +16,14 @@ from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.samples.augmentation import draw_transform, vary_intensities
+from LandmarkDetectionLib.training.samples.shown import Samples, ShownSample
 
 Array = NDArray[np.float64]
 Known = NDArray[np.bool_]
 Crop = tuple[Tensor, Tensor, Tensor]
 
 
-class CropDataset(Dataset[Crop]):
+class CropDataset(Samples):
     """Random crops with their voxel classes.
 
     Sample number n depends on the configuration's seed and on n alone: not on the process that draws it,
@@ -65,6 +65,16 @@ class CropDataset(Dataset[Crop]):
             positions, known = self._mirrored(positions, known, plane)
         classes = torch.from_numpy(self._classes(transform.to_crop(positions)))
         return torch.from_numpy(image)[None], classes, torch.from_numpy(np.concatenate([[True], known]))
+
+    def shown(self, number: int) -> ShownSample:
+        """The same sample, for a person to look at: its landmarks are the middles of their balls."""
+        image, classes, known = self[number]
+        places = np.full((len(known) - 1, 3), np.nan)
+        for row in range(len(places)):
+            ball = np.argwhere(classes.numpy() == row + 1)
+            if len(ball):
+                places[row] = ball.mean(axis=0)[::-1]
+        return ShownSample(image[0].numpy(), places, np.full_like(places, np.nan))
 
     def _mirrored(self, positions: Array, known: Known, plane: SymmetryPlane) -> tuple[Array, Known]:
         """What the labels mean in a mirrored scan, and which of them are known."""

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.data.sampling import grid_axis
@@ -18,6 +17,7 @@ from LandmarkDetectionLib.detection.locate_refine import MIDLINE
 from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.locate_refine.config import LocateSection, RefineSection
 from LandmarkDetectionLib.training.samples.augmentation import draw_transform, vary_intensities
+from LandmarkDetectionLib.training.samples.shown import Samples, ShownSample
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ _CUT_NEAR = 4.0
 """Voxels from a landmark to the plane at which a scan is cut (standard deviation)."""
 
 
-class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class LocateSamples(Samples):
     """Coarse fields of the anatomy upright, as the mean shape stands, and turned from there.
 
     Sample number n depends on the seed and on n alone. Where the anatomy is turned far, it is so step by
@@ -102,6 +102,12 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             torch.from_numpy(known & ~shown),
         )
 
+    def shown(self, number: int) -> ShownSample:
+        """The same sample, for a person to look at."""
+        image, places, _ = self[number]
+        positions = places.numpy().astype(np.float64)
+        return ShownSample(image[0].numpy(), positions, np.full_like(positions, np.nan))
+
     def _rotation(self, number: int) -> float:
         """How far the anatomy is turned at most, degrees."""
         largest, (first, last) = self.settings.augmentation.rotation, TURNING
@@ -109,7 +115,7 @@ class LocateSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return min(largest, _AT_FIRST + (largest - _AT_FIRST) * float(share))
 
 
-class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class RefineSamples(Samples):
     """Fine fields in the canonical frame of the mean shape, some of them cut as a scan ends.
 
     The augmentation turns and stretches them as much as align and the mean shape are off.
@@ -174,6 +180,13 @@ class RefineSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             _as_image(vary_intensities(rng, image, settings.augmentation)),
             _as_places(starts),
             _as_places(places),
+        )
+
+    def shown(self, number: int) -> ShownSample:
+        """The same sample, for a person to look at."""
+        image, starts, places = self[number]
+        return ShownSample(
+            image[0].numpy(), places.numpy().astype(np.float64), starts.numpy().astype(np.float64)
         )
 
 

@@ -14,15 +14,17 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import make_folder, write_text
+from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import save_bundle
 from LandmarkDetectionLib.training.config import read_config, write_config
@@ -40,10 +42,15 @@ from LandmarkDetectionLib.training.running.run_lock import locked
 from LandmarkDetectionLib.training.running.stage import Stage
 from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.samples.sampling import EpochSampler
+from LandmarkDetectionLib.training.samples.shown import draw_samples
 from LandmarkDetectionLib.training.sections import TrainingConfig
 
 VALIDATION = "validation.csv"
 """In a run folder: what its model said of cases that it was not trained on. A run that has it has ended."""
+
+SAMPLES = "samples.png"
+"""In the folder of a stage: some of its samples with their targets, as augmented."""
+_SHOWN = 8
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -124,6 +131,8 @@ def train_stage(
     make_folder(folder / "checkpoints")
     epoch_end = EpochEnd(folder, cap=stage.cap, data=data_digest)
     trainer = make_trainer(config, stage.module.epochs, folder, device, [*callbacks, epoch_end])
+    if is_first_process() and not (folder / SAMPLES).is_file():
+        show_samples(stage, config, trainer, folder / SAMPLES)
     with _stoppable(trainer):
         trainer.fit(
             stage.module,
@@ -132,6 +141,18 @@ def train_stage(
             weights_only=False,
         )
     return epoch_end.trained
+
+
+def show_samples(stage: Stage, config: TrainingConfig, trainer: L.Trainer, path: Path) -> None:
+    """Draw some of the samples of a stage, from its first to its last, as a file and in TensorBoard."""
+    training = config.training
+    last = stage.module.epochs * training.steps_per_epoch * training.accumulate * stage.batch - 1
+    numbers = np.unique(np.linspace(0, last, _SHOWN).astype(int))
+    sheet = draw_samples([stage.samples.shown(int(number)) for number in numbers])
+    with replacing(path) as temporary:
+        Image.fromarray(sheet).save(temporary, "PNG")
+    if isinstance(trainer.logger, TensorBoardLogger):
+        trainer.logger.experiment.add_image("samples", sheet, dataformats="HWC")
 
 
 def make_trainer(

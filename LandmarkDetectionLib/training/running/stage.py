@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 from LandmarkDetectionLib.training.running.tracking import Track, untracked
+from LandmarkDetectionLib.training.samples.shown import Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Stage:
 
     folder: str
     module: AveragedTraining[Any]
-    samples: Dataset[Any]
+    samples: Samples
     batch: int
     cap: float
 

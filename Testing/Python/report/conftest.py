@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_samples import Scans, make_scans, write_annotations, write_cohort, write_evaluation
+from report_samples import Scans, make_scans, write_annotations, write_cohort, write_evaluation, write_run
+
+from LandmarkDetectionLib.report import training
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +17,10 @@ def scans() -> Scans:
 def reports(scans: Scans, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One report of each kind."""
     folder = tmp_path_factory.mktemp("reports")
-    paths = {kind: folder / kind for kind in ("evaluation", "annotations", "cohort")}
+    paths = {kind: folder / kind for kind in ("evaluation", "annotations", "cohort", "training")}
     write_evaluation(scans, paths["evaluation"])
     write_annotations(scans, paths["annotations"])
     write_cohort(scans, paths["cohort"])
+    (folder / "run").mkdir()
+    training.write_report(write_run(folder / "run"), paths["training"])
     return paths

@@ -41,6 +41,7 @@ PAGES = [
     ("annotations", "cases/0000.html"),
     ("cohort", FRONT),
     ("cohort", "cases/0000.html"),
+    ("training", FRONT),
 ]
 
 

@@ -12,9 +12,11 @@ import pytest
 from report_samples import EVIL, EXCHANGED, MISSED, UNREADABLE, Scans, write_annotations, write_evaluation
 
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.report import training
 from LandmarkDetectionLib.report.folder import FRONT
 
 KINDS = ("evaluation", "annotations", "cohort")
+ALL_KINDS = (*KINDS, "training")
 
 
 class Page(HTMLParser):
@@ -45,12 +47,12 @@ def pages(report: Path) -> dict[Path, Page]:
     return {path: Page(path) for path in report.rglob("*.html")}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_every_link_and_picture_of_a_report_is_there_and_none_leads_outside(
     reports: dict[str, Path], kind: str
 ) -> None:
     found = pages(reports[kind])
-    assert len(found) > 6
+    assert len(found) > (0 if kind == "training" else 6)
     for path, page in found.items():
         for link in page.links:
             if link.startswith("data:"):
@@ -175,3 +177,14 @@ def test_one_case_with_two_landmarks_makes_a_report(scans: Scans, tmp_path: Path
         evaluation.Compared("None", nothing, said, evaluate(nothing, said)), scans.read, tmp_path / "three"
     )
     assert "found where it is absent" in Page(tmp_path / "three" / FRONT).text
+
+
+def test_the_report_of_a_training_says_how_each_network_ended_and_shows_its_samples(
+    reports: dict[str, Path], tmp_path: Path
+) -> None:
+    text = Page(reports["training"] / FRONT).text
+    assert "3 epochs, 15 steps; loss 4 in the end." in text
+    assert "Best in its validation cases after epoch 2: 1.50 mm on average, 50.0% found." in text
+    assert text.count("What it was shown") == 1, "the other network has left no picture"
+    with pytest.raises(InputError, match=r"model\.json"):
+        training.write_report(tmp_path, tmp_path / "report")

@@ -88,6 +88,13 @@ def test_a_value_that_is_set_reaches_the_run(trained: Path) -> None:
     assert pd.read_csv(trained / "run/metrics.csv")["step"].tolist() == [3, 6]
 
 
+def test_a_training_ends_with_a_page_of_its_curves_and_of_what_it_was_shown(trained: Path) -> None:
+    text = (trained / "run/report/index.html").read_text(encoding="utf-8")
+    assert "2 epochs, 6 steps" in text and "What it was shown" in text
+    shown = (trained / "run/report/samples/network.png").read_bytes()
+    assert shown == (trained / "run/samples.png").read_bytes() and shown.startswith(b"\x89PNG")
+
+
 def test_detect_writes_what_slicer_and_scripts_read(run: Run, trained: Path, tmp_path: Path) -> None:
     test = trained / "splits/test.csv"
     command = ("detect", test, "--model", trained / "run/model", "--output", tmp_path / "out", "--json")
