@@ -56,11 +56,11 @@ def run(
     """
     from LandmarkDetectionLib.data.cases import TABLE_NAME
     from LandmarkDetectionLib.data.checks import check_splits
-    from LandmarkDetectionLib.report.folder import FRONT, refuse_other_folder
+    from LandmarkDetectionLib.report.folder import FRONT, refuse_report_around
 
     console = Console(quiet=quiet, json=json)
     if report is not None:
-        refuse_other_folder(report)
+        refuse_report_around(report, splits)
     splits = [path for path in splits if path.name != TABLE_NAME] or splits
     with console.progress("Checking") as progress:
         findings = check_splits(splits, progress=progress)

@@ -201,14 +201,14 @@ def run(
 
     if report is not None:
         from LandmarkDetectionLib.report.cohort import Cohort
-        from LandmarkDetectionLib.report.folder import FRONT, refuse_other_folder
+        from LandmarkDetectionLib.report.folder import FRONT, refuse_report_around
 
     console = Console(quiet=quiet, json=json)
     part = Shard.parse(shard or "1/1")
     if measurements is not None and report is None:
         raise InputError("--measure: the measurements stand in the report; give --report DIR too.")
     if report is not None:
-        refuse_other_folder(report)
+        refuse_report_around(report, [output, *sources])
     if cluster is not None:
         if shard is not None:
             raise InputError("--shard and --cluster both share the scans out; give one of the two.")
@@ -278,7 +278,7 @@ def run(
     ]
     for sentence in problems:
         console.warn(sentence)
-    if report is not None and outcomes:
+    if report is not None and outcomes and code != STOPPED:
         cohort_of = Cohort(f"Landmarks in {len(outcomes)} scans", outcomes, detector.bundle, measured)
         _write_report(cohort_of, {given.case.name: given.case for given in inputs}, report, console)
     code = code or exit_code(outcomes, problems, allow_empty=allow_empty)
@@ -297,7 +297,7 @@ def run(
     if missing:
         console.warn(f"Stopped. The same command goes on with the {missing} scans that are missing.")
     elif any(outcome.result for outcome in outcomes):
-        if report is not None:
+        if report is not None and code != STOPPED:
             console.say(f"Report: open {report / FRONT} in a browser.")
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
     if code:

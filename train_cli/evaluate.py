@@ -85,13 +85,13 @@ def run(
     from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
     from LandmarkDetectionLib.evaluation.metrics import evaluate
     from LandmarkDetectionLib.report.evaluation import Compared, write_report
-    from LandmarkDetectionLib.report.folder import FRONT, refuse_other_folder
+    from LandmarkDetectionLib.report.folder import FRONT, refuse_report_around
 
     if compare and report is None:
         raise InputError("--compare: the comparison stands in the report; give --report DIR too.")
     limits = parse_radii(radii)
     if report is not None:
-        refuse_other_folder(report)
+        refuse_report_around(report, [output, detections, split, *(compare or ())])
     console = Console(quiet=quiet, json=json)
     batch = Batch(split, console, images=False)
     table, cases = find_table(split, batch.cases), batch.cases
@@ -109,18 +109,20 @@ def run(
     write_evaluation(evaluation, output)
 
     if report is not None:
+        name, *names = _names([detections, *(compare or ())])
         with_others = [
-            _comparison(other, truths, batch.cases, evaluation, seed, console) for other in compare or ()
+            _comparison(other, other_name, truths, batch.cases, evaluation, seed, console)
+            for other, other_name in zip(compare or (), names, strict=True)
         ]
         compared = Compared(
-            title=f"Evaluation of {detections.name} on {split.name}",
+            title=f"Evaluation of {name} on {split.name}",
             truths=truths,
             detections=results,
             evaluation=evaluation,
             table=table,
             failures=batch.failures,
             comparisons=with_others,
-            name=detections.name,
+            name=name,
         )
         paths = {case.name: case.image_path for case in cases}
         missing = write_report(
@@ -143,8 +145,15 @@ def run(
     batch.end()
 
 
+def _names(folders: list[Path]) -> list[str]:
+    """What folders are called in a report: by their last part, or wholly where these are not unique."""
+    short = [folder.resolve().name for folder in folders]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+
+
 def _comparison(
     folder: Path,
+    name: str,
     truths: dict[str, LandmarkSet],
     cases: list[Case],
     ours: Evaluation,
@@ -168,7 +177,7 @@ def _comparison(
         )
     for sentence in others.changes():
         console.warn(sentence)
-    return compare(ours, evaluate(truths, results, radii=ours.radii, seed=seed), folder.name, seed=seed)
+    return compare(ours, evaluate(truths, results, radii=ours.radii, seed=seed), name, seed=seed)
 
 
 def parse_radii(text: str | None) -> list[float] | None:

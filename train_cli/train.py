@@ -121,7 +121,10 @@ def run(
         raise
     doubt = doubt_of(load_bundle(bundle)) if speaks else ""
     if speaks:
-        write_report(bundle.parent, bundle.parent / "report")
+        try:
+            write_report(bundle.parent, bundle.parent / "report")
+        except InputError as error:  # the model is there; a page about it does not make it a failure
+            console.warn(str(error))
     console.result({"bundle": bundle, "run": bundle.parent, "warnings": [doubt] if doubt else []})
     if doubt:
         console.warn(doubt)

@@ -242,7 +242,8 @@ def difference_chart(names: Sequence[str], means: Array, intervals: Array, ours:
         ax.plot(means[order][rows], rows, "o", color=colour)
     ax.axvline(0, color="black", lw=1)
     ax.set_yticks(places, [names[row] for row in order], fontsize=7, parse_math=False)
-    ax.set_xlabel(f"mm; to the right {ours} is nearer the truth, to the left {theirs}", fontsize=8)
+    nearer = f"mm; to the right {ours} is nearer the truth, to the left {theirs}"
+    ax.set_xlabel(_plain(nearer), fontsize=8)
     ax.grid(axis="x", color="0.9")
     return figure
 
@@ -261,7 +262,7 @@ def curves(errors: dict[str, tuple[Array, int]], limit: float) -> Figure:
     ):
         reached = np.arange(len(found) + 1) / max(total, 1)
         places, shares = np.r_[0.0, np.sort(found), limit], np.r_[reached, reached[-1]]
-        ax.step(places, shares, where="post", color=colour, lw=2, label=name)
+        ax.step(places, shares, where="post", color=colour, lw=2, label=_plain(name))
     ax.set(xlim=(0, limit), ylim=(0, 1.03), xlabel="error, mm", ylabel="landmarks within this error")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.grid(color="0.9")
@@ -276,6 +277,11 @@ def wilson(held: int, count: int) -> tuple[float, float]:
     middle = (share + bend / 2) / (1 + bend)
     half = z * np.sqrt(share * (1 - share) / count + bend / (4 * count)) / (1 + bend)
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def _plain(text: str) -> str:
+    """A text in which nothing is a formula."""
+    return text.replace("$", r"\$")
 
 
 def _rows(count: int) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,13 @@ from LandmarkDetectionLib.data.files import UNFINISHED, make_folder, unwritable
 
 FRONT = "index.html"
 STYLE = "report.css"
+TABLES = ("points.csv", "measurements.csv")
 _HERE = Path(__file__).parent
+_NAMES = {
+    *("cases", "charts", "crops", "landmarks", "samples", "viewer", FRONT, *TABLES),
+    *(path.name for path in (_HERE / "static").iterdir()),
+}
+"""All that may lie in the folder of a report; anything else is somebody's."""
 _MADE_BY = '<meta name="generator" content="LandmarkDetection'
 """Stands in the front page of every report, and of no other folder."""
 
@@ -103,6 +109,29 @@ def refuse_other_folder(path: Path) -> None:
         raise InputError(
             f"{path}: something other than a report stands there; give a new folder for the report."
         )
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in _NAMES)
+    if others:
+        raise InputError(
+            f"{path}: {others[0]} stands there beside a report, which would be replaced as a whole; move it, "
+            "or give a new folder for the report."
+        )
+
+
+def refuse_report_around(path: Path, others: Iterable[Path]) -> None:
+    """Refuse a folder for a report that cannot be one, or in which something else is to be written.
+
+    Args:
+        path: of the report.
+        others: files and folders that the same command reads or writes.
+
+    Raises:
+        InputError: then.
+    """
+    report = path.resolve()
+    for other in others:
+        if report in (other.resolve(), *other.resolve().parents):
+            raise InputError(f"{path}: {other} lies in it; give a folder of its own for the report.")
+    refuse_other_folder(path)
 
 
 def lengths(value: float | None, digits: int = 2) -> str:

@@ -130,9 +130,9 @@ def test_measurements_stand_in_a_table_with_their_intervals(reports: dict[str, P
 
 def test_a_report_replaces_an_older_one_whole(scans: Scans, tmp_path: Path) -> None:
     write_evaluation(scans, tmp_path / "report")
-    (tmp_path / "report" / "old.html").write_text("old", encoding="utf-8")
+    (tmp_path / "report" / "cases" / "old.html").write_text("old", encoding="utf-8")
     write_annotations(scans, tmp_path / "report")
-    assert not (tmp_path / "report" / "old.html").exists()
+    assert not (tmp_path / "report" / "cases" / "old.html").exists()
     assert not (tmp_path / "report" / "points.csv").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
@@ -143,6 +143,14 @@ def test_a_folder_with_something_else_in_it_is_left_alone(scans: Scans, tmp_path
     with pytest.raises(InputError, match="something other than a report stands there"):
         write_annotations(scans, tmp_path / "report")
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["thesis.txt"]
+
+
+def test_what_a_person_has_put_beside_a_report_is_left_alone(scans: Scans, tmp_path: Path) -> None:
+    write_annotations(scans, tmp_path / "report")
+    (tmp_path / "report" / "notes.txt").write_text("look at case 2", encoding="utf-8")
+    with pytest.raises(InputError, match=r"notes\.txt stands there beside a report"):
+        write_annotations(scans, tmp_path / "report")
+    assert (tmp_path / "report" / "notes.txt").is_file()
 
 
 def test_a_report_that_fails_leaves_the_old_one_and_nothing_else(scans: Scans, tmp_path: Path) -> None:

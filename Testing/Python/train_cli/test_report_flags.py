@@ -65,6 +65,7 @@ def test_a_case_without_its_scan_is_told_and_the_report_is_there(
     [
         (["--compare", "."], "--compare: the comparison stands in the report; give --report DIR too."),
         (["--report", "thesis"], "something other than a report stands there"),
+        (["--report", "."], ".: e lies in it; give a folder of its own for the report."),
         (["--report", "report", "--compare", "nowhere"], "there are no detections of these cases"),
     ],
 )
