@@ -38,7 +38,7 @@ class Landmarks(Mapping[str, Detection]):
             return self._by_name[name]
         except KeyError:
             alike = get_close_matches(str(name), self._by_name, n=1)
-            meant = f", perhaps '{alike[0]}' is meant" if alike else ""
+            meant = f", perhaps '{alike[0]}'" if alike else ""
             raise KeyError(
                 f"the model has no landmark '{name}'{meant}; list(landmarks) has its names"
             ) from None

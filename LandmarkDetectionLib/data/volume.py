@@ -127,7 +127,8 @@ def volume_of_array(
     _check_size(voxels.shape[::-1], where)
     voxels = _usable(voxels, where)
     try:
-        frame = Frame(size=voxels.shape[::-1], spacing=spacing, origin=origin, direction=direction)
+        axes = np.asarray(direction, dtype=np.float64)
+        frame = Frame(size=voxels.shape[::-1], spacing=spacing, origin=origin, direction=axes)
         lengths = np.linalg.norm(frame.direction, axis=0)
         if not np.allclose(lengths, 1.0, atol=_UNIT):
             raise ValueError(
