@@ -5,6 +5,7 @@ What a command would show as a warning is a Python warning here.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from LandmarkDetectionLib.api.extras import TRAINING, needing
+from LandmarkDetectionLib.data.errors import InputError
 
 if TYPE_CHECKING:
     from LandmarkDetectionLib.evaluation.metrics import Evaluation
+
+_SEEDS = 2**32
 
 
 def plan(
@@ -47,6 +51,8 @@ def plan(
         InputError: if a case cannot be read, there is nothing to learn, an argument is wrong, or the extra
             `train` is not installed.
     """
+    _check("hours", hours, least=0)
+    _check("seed", seed, least=0, below=_SEEDS)
     with needing("plan", TRAINING):
         from LandmarkDetectionLib.detection.devices import resolve_device
         from LandmarkDetectionLib.training.planning.plan import make_plan, write_plan
@@ -95,11 +101,14 @@ def train(
         InputError: if the data or an argument is wrong, the run folder is another run's, memory or disk space
             runs out, or the extra `train` is not installed.
     """
+    _check("folds", folds, least=2)
+    _check("seed", seed, least=0, below=_SEEDS)
     with needing("train", TRAINING):
         from LandmarkDetectionLib.detection.devices import resolve_device
         from LandmarkDetectionLib.model.bundle import load_bundle
         from LandmarkDetectionLib.model.doubt import doubt_of
         from LandmarkDetectionLib.training.config import as_override
+        from LandmarkDetectionLib.training.running.loop import is_first_process
         from LandmarkDetectionLib.training.running.start import start_training
     model = start_training(
         Path(config),
@@ -110,7 +119,8 @@ def train(
         seed=seed,
         device=resolve_device(device),
     )
-    _warn([doubt_of(load_bundle(model))])
+    if is_first_process():
+        _warn([doubt_of(load_bundle(model))])
     return model
 
 
@@ -141,6 +151,7 @@ def evaluate(
         InputError: if no case can be evaluated, a radius is not positive, the files cannot be written, or the
             extra `train` is not installed.
     """
+    _check("seed", seed, least=0, below=_SEEDS)
     with needing("evaluate", TRAINING):
         from LandmarkDetectionLib.data.batch import Batch
         from LandmarkDetectionLib.evaluation.split import evaluate_split
@@ -154,6 +165,13 @@ def evaluate(
     )
     _warn([*failures, *done.changes])
     return done.evaluation
+
+
+def _check(word: str, value: float | None, *, least: int, below: float = math.inf) -> None:
+    """Refuse a number that is out of its range."""
+    if value is not None and not least <= value < below:
+        end = "" if below == math.inf else f", below {below}"
+        raise InputError(f"{word} is {value}: give a number of {least} or more{end}.")
 
 
 def _warn(sentences: Sequence[str]) -> None:
