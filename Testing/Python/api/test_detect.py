@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import write_series
 from numpy.typing import NDArray
 
 import LandmarkDetectionLib as ld
 from LandmarkDetectionLib.api.images import volume_of
-from LandmarkDetectionLib.data.volume import write_volume
+from LandmarkDetectionLib.data.volume import read_volume, write_volume
 from LandmarkDetectionLib.phantom.skull import PhantomCase
 from LandmarkDetectionLib.resources import synthetic_model
 
@@ -56,6 +57,13 @@ def test_a_scan_gives_the_same_landmarks_however_it_is_given(
         landmarks = quick.detect(image)
         np.testing.assert_allclose(landmarks.positions, expected.positions, rtol=0, atol=1e-6)
         assert [item.status for item in landmarks.values()] == [item.status for item in expected.values()]
+
+
+def test_a_dicom_folder_is_a_scan(quick: ld.LandmarkDetector, tmp_path: Path) -> None:
+    volume = read_volume(write_series(tmp_path / "series"))
+    from_folder = quick.detect(tmp_path / "series")
+    assert len(from_folder.found) == 2
+    np.testing.assert_array_equal(from_folder.positions, quick.detect(volume).positions)
 
 
 def test_the_landmarks_of_an_array_lie_in_its_world(head: PhantomCase, detector: ld.LandmarkDetector) -> None:
@@ -128,6 +136,7 @@ BROKEN: NDArray[np.float64] = np.full((4, 5, 6), np.nan)
         (lambda: sitk.Image([6, 5, 4], sitk.sitkVectorUInt8, 3), "several values per voxel"),
         (lambda: "nowhere.nii.gz", "nowhere.nii.gz: there is no such file"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_scan_is_refused_in_one_sentence(
     quick: ld.LandmarkDetector, make: Callable[[], Any], words: str
