@@ -1,66 +1,42 @@
-"""Going through the cases of a split so that a bad one does not stop the others."""
+"""Commands that go through the cases of a split: behind progress bars, and how they end if some failed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from LandmarkDetectionLib.data.errors import InputError
 from train_cli.console import Console
 
 if TYPE_CHECKING:
-    from LandmarkDetectionLib.data.cases import Case
-
-Result = TypeVar("Result")
+    from LandmarkDetectionLib.data.batch import Batch
 
 
-class Batch:
-    """The cases of a split, those that failed so far, and why.
+def batch_of(split: Path, console: Console, *, images: bool = True) -> Batch:
+    """The cases of a split, each that fails told; `images` says whether the work needs their images."""
+    from LandmarkDetectionLib.data.batch import Batch
 
-    Attributes:
-        cases: those that can be used still.
-        failures: a sentence for each of the others.
-    """
+    return Batch(split, images=images, tell=console.warn, track=console.track)
 
-    def __init__(self, split: Path, console: Console, *, images: bool = True) -> None:
-        """Read the split; `images` says whether the work needs the cases' images."""
-        from LandmarkDetectionLib.data.cases import COLUMNS, find_problems, read_rows
 
-        rows = read_rows(split, supervised=True)
-        self._console = console
-        self.failures: dict[str, str] = {}
-        for problem in find_problems(rows, supervised=True, files=COLUMNS[1 if images else 2 :]):
-            self._fail(problem.row.place, problem.message)
-        self.cases = [row.case for row in rows if row.place not in self.failures]
+@contextmanager
+def ending_without_cases(batch: Batch, console: Console) -> Iterator[None]:
+    """End the command when no case is left."""
+    from LandmarkDetectionLib.data.batch import NothingLeftError
 
-    def each(self, what: str, work: Callable[[Case], Result]) -> dict[str, Result]:
-        """Do `work` on every case, behind a progress bar; gives the results by case name.
+    try:
+        yield
+    except NothingLeftError:
+        console.result({"failed": batch.failures})
+        end(batch, console)
 
-        A case whose work raises an `InputError` is reported and is no longer one of `cases`; when none is
-        left, the command ends.
-        """
-        results = {}
-        for case in self._console.track(self.cases, what):
-            try:
-                results[case.name] = work(case)
-            except InputError as error:
-                self._fail(case.name, str(error))
-        self.cases = [case for case in self.cases if case.name in results]
-        if not self.cases:
-            self._console.result({"failed": self.failures})
-            self.end()
-        return results
 
-    def end(self) -> None:
-        """End the command with exit code 2 if a case failed."""
-        if self.failures:
-            done = "The other cases are done." if self.cases else "There is nothing left to do."
-            self._console.warn(f"{len(self.failures)} of the cases failed, see above. {done}")
-            raise typer.Exit(2)
-
-    def _fail(self, case: str, sentence: str) -> None:
-        self.failures[case] = sentence
-        self._console.warn(sentence)
+def end(batch: Batch, console: Console) -> None:
+    """End the command with exit code 2 if a case failed."""
+    if batch.failures:
+        done = "The other cases are done." if batch.cases else "There is nothing left to do."
+        console.warn(f"{len(batch.failures)} of the cases failed, see above. {done}")
+        raise typer.Exit(2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from LandmarkDetectionLib.data.errors import InputError
-from train_cli.batch import Batch
+from train_cli.batch import batch_of, end, ending_without_cases
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
 
@@ -78,12 +78,8 @@ def run(
     What is evaluated is CASE.csv: a CASE.mrk.json that was corrected since is
     told, and its corrections are left out.
     """
-    from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table
-    from LandmarkDetectionLib.data.files import refuse_overwriting
     from LandmarkDetectionLib.data.volume import read_volume
-    from LandmarkDetectionLib.evaluation.detections import DetectionsFolder
-    from LandmarkDetectionLib.evaluation.files import FILES, write_evaluation
-    from LandmarkDetectionLib.evaluation.metrics import evaluate
+    from LandmarkDetectionLib.evaluation.split import evaluate_split
     from LandmarkDetectionLib.report.evaluation import Compared, write_report
     from LandmarkDetectionLib.report.folder import FRONT, refuse_report_around
 
@@ -93,38 +89,30 @@ def run(
     if report is not None:
         refuse_report_around(report, [output, detections, split, *(compare or ())])
     console = Console(quiet=quiet, json=json)
-    batch = Batch(split, console, images=False)
-    table, cases = find_table(split, batch.cases), batch.cases
-    truths = batch.each("Reading landmarks", lambda case: case_landmarks(case, table))
-    refuse_overwriting(
-        [output / name for name in FILES],
-        [split, *files_of_cases(batch.cases), *(detections / f"{case.name}.csv" for case in batch.cases)],
-    )
-    folder = DetectionsFolder(detections)
-    results = batch.each("Reading detections", lambda case: folder.read(case, truths[case.name]))
-    changes = folder.changes()
-    for sentence in changes:
+    batch = batch_of(split, console, images=False)
+    with ending_without_cases(batch, console):
+        done = evaluate_split(batch, detections, output, radii=limits, seed=seed)
+    evaluation = done.evaluation
+    for sentence in done.changes:
         console.warn(sentence)
-    evaluation = evaluate(truths, results, radii=limits, seed=seed)
-    write_evaluation(evaluation, output)
 
     if report is not None:
         name, *names = _names([detections, *(compare or ())])
         with_others = [
-            _comparison(other, other_name, truths, batch.cases, evaluation, seed, console)
+            _comparison(other, other_name, done.truths, batch.cases, evaluation, seed, console)
             for other, other_name in zip(compare or (), names, strict=True)
         ]
         compared = Compared(
             title=f"Evaluation of {name} on {split.name}",
-            truths=truths,
-            detections=results,
+            truths=done.truths,
+            detections=done.detections,
             evaluation=evaluation,
-            table=table,
+            table=done.table,
             failures=batch.failures,
             comparisons=with_others,
             name=name,
         )
-        paths = {case.name: case.image_path for case in cases}
+        paths = {case.name: case.image_path for case in done.cases}
         missing = write_report(
             compared,
             lambda case: read_volume(paths[case]),
@@ -134,7 +122,9 @@ def run(
         for case, reason in missing.items():
             console.warn(f"{case} has no pictures: {reason}")
 
-    console.result({**evaluation.metrics, "output": output, "failed": batch.failures, "warnings": changes})
+    console.result(
+        {**evaluation.metrics, "output": output, "failed": batch.failures, "warnings": done.changes}
+    )
     _show(evaluation, console)
     console.say(
         f"Written to {output}: metrics.json, points.csv, per_landmark.csv, per_case.csv, errors.png and "
@@ -142,7 +132,7 @@ def run(
     )
     if report is not None:
         console.say(f"Report: open {report / FRONT} in a browser.")
-    batch.end()
+    end(batch, console)
 
 
 def _names(folders: list[Path]) -> list[str]:

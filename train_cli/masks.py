@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from LandmarkDetectionLib.data.errors import InputError
-from train_cli.batch import Batch
+from train_cli.batch import batch_of, end, ending_without_cases
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
 
@@ -93,9 +93,10 @@ def run(
             f"--output {output}: {cases} lies there and would be overwritten; give another folder."
         )
     console = Console(quiet=quiet, json=json)
-    batch = Batch(cases, console)
+    batch = batch_of(cases, console)
     known = read_table(table) if table is not None else find_table(cases, batch.cases)
-    landmarks = batch.each("Reading landmarks", lambda case: case_landmarks(case, known))
+    with ending_without_cases(batch, console):
+        landmarks = batch.each("Reading landmarks", lambda case: case_landmarks(case, known))
     if known is None:
         check_names_are_shared({case: points.names for case, points in landmarks.items()}, cases)
     labels = known or infer_table(landmarks.values(), cases)
@@ -133,11 +134,12 @@ def run(
             write_volume(mask, temporary)
         return path
 
-    masks = batch.each("Drawing masks", draw)
+    with ending_without_cases(batch, console):
+        masks = batch.each("Drawing masks", draw)
     write_split([replace(case, mask_path=masks[case.name]) for case in batch.cases], listing)
     console.result({"masks": masks, "landmarks": len(labels), "output": output, "failed": batch.failures})
     console.say(f"{len(masks)} masks of {len(labels)} landmarks in {output}; cases.csv there lists them.")
-    batch.end()
+    end(batch, console)
 
 
 def check_radii(positive: float | None, negative: float | None) -> None:

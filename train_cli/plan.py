@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from LandmarkDetectionLib.data.errors import InputError
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed, resolve_device
 
@@ -65,27 +64,21 @@ def run(
     config.yaml has its meaning beside it; edit what you like. The landmark table
     that is trained, with its left-right pairs, is written beside it.
     """
-    from LandmarkDetectionLib.data.table import write_table
-    from LandmarkDetectionLib.training.config import write_config
-    from LandmarkDetectionLib.training.planning.plan import make_plan
+    from LandmarkDetectionLib.training.planning.plan import make_plan, write_plan
 
-    if engine is not None and engine not in ENGINES:
-        raise InputError(f"--engine {engine}: there is no such engine; use {' or '.join(ENGINES)}.")
     console = Console(quiet=quiet, json=json)
     plan = make_plan(
         train,
         val,
         output,
         engine=engine,
-        name=name or train.resolve().parent.name or train.stem,
+        name=name,
         device=resolve_device(device),
         hours=hours,
         seed=seed,
         progress=lambda cases: console.track(cases, "Measuring cases"),
     )
-    if plan.config.data.landmarks is not None:
-        write_table(plan.table, plan.config.data.landmarks)
-    write_config(plan.config, output, header="\n".join(plan.reasons))
+    write_plan(plan, output)
     console.result({"config": output, "reasons": list(plan.reasons), "warnings": list(plan.warnings)})
     for reason in plan.reasons:
         if reason in plan.warnings:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -86,32 +84,21 @@ def run(
     from LandmarkDetectionLib.model.bundle import load_bundle
     from LandmarkDetectionLib.model.doubt import doubt_of
     from LandmarkDetectionLib.report.training import write_report
-    from LandmarkDetectionLib.training.cases.folds import Fold
-    from LandmarkDetectionLib.training.config import read_config
     from LandmarkDetectionLib.training.running.loop import is_first_process
-
-    overrides = list(changes or ())
-    work = _work(fold, folds)
-    if fold is not None and folds is None:
-        if fold.isdigit():
-            raise InputError(
-                f"--fold {fold}: of how many? Add --folds N, or write {fold}/N for a run of this part alone."
-            )
-        Fold.parse(fold)
-        overrides.append(f"data.fold='{fold}'")
-    if seed is not None:
-        overrides.append(f"training.seed={seed}")
-    settings = read_config(config, tuple(overrides))
-    speaks = is_first_process()
-    console = Console(quiet=quiet or not speaks, json=json and speaks)
-    chosen = resolve_device(device)
+    from LandmarkDetectionLib.training.running.start import start_training
     from train_cli.training_bar import TrainingBar
 
+    speaks = is_first_process()
+    console = Console(quiet=quiet or not speaks, json=json and speaks)
     try:
-        bundle = work(
-            settings,
+        bundle = start_training(
+            config,
             output,
-            device=chosen,
+            fold=fold,
+            folds=folds,
+            changes=changes or (),
+            seed=seed,
+            device=resolve_device(device),
             callbacks=[TrainingBar(console)],
             track=console.track,
         )
@@ -132,16 +119,3 @@ def run(
     if fold is not None and folds is not None:
         following = "the other parts, then the same command without --fold, for the model of all cases"
     console.say(f"The model is in {bundle}; next: {following}")
-
-
-def _work(fold: str | None, folds: int | None) -> Callable[..., Path]:
-    """What trains: one model, one part of a cross-validation, or all of it."""
-    from LandmarkDetectionLib.training.cases.folds import Fold
-    from LandmarkDetectionLib.training.running.cross_validation import cross_validate, train_part
-    from LandmarkDetectionLib.training.running.loop import train
-
-    if folds is None:
-        return train
-    if fold is None:
-        return partial(cross_validate, folds=folds)
-    return partial(train_part, fold=Fold.part_of(folds, fold))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from LandmarkDetectionLib.data.dicom_series import is_dicom, read_voxels, series_of
 from LandmarkDetectionLib.data.errors import InputError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import SimpleITK
 
 WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+_UNIT = 1e-3
+"""The length of a direction may be so far from 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,68 @@ def read_volume(path: Path) -> Volume:
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path.")
     return _read_dicom(path) if path.is_dir() or is_dicom(path) else _read_file(path)
+
+
+def volume_of_image(image: SimpleITK.Image, where: str) -> Volume:
+    """A copy of a SimpleITK image with its voxels and its geometry, which is in mm.
+
+    Args:
+        image: 3D, one value per voxel.
+        where: what the sentence of an error begins with.
+
+    Raises:
+        InputError: if it is not 3D, not scalar, or holds voxels that are complex or not finite.
+    """
+    return _volume_of(image, where)
+
+
+def volume_of_array(
+    array: ArrayLike, spacing: ArrayLike, origin: ArrayLike, direction: ArrayLike, where: str
+) -> Volume:
+    """An array and where its voxels lie, checked.
+
+    Args:
+        array: voxels [z, y, x], integers, floats or bools.
+        spacing: distance between voxel centres along x, y, z, mm.
+        origin: world LPS mm of the voxel [0, 0, 0].
+        direction: 3 x 3 or its nine numbers row by row; column a is the world direction of voxel axis a (x,
+            y, z), of length 1. The columns need not be at right angles.
+        where: what the sentence of an error begins with.
+
+    Raises:
+        InputError: if the array is not 3D or holds no finite numbers, or the geometry makes no sense.
+    """
+    voxels = np.asarray(array)
+    _check_size(voxels.shape[::-1], where)
+    voxels = _usable(voxels, where)
+    try:
+        axes = np.asarray(direction, dtype=np.float64)
+        frame = Frame(size=voxels.shape[::-1], spacing=spacing, origin=origin, direction=axes)
+        lengths = np.linalg.norm(frame.direction, axis=0)
+        if not np.allclose(lengths, 1.0, atol=_UNIT):
+            raise ValueError(
+                f"the columns of the direction matrix have the lengths {lengths.round(3).tolist()}"
+            )
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: the geometry is not usable ({error}); give spacing and origin as three numbers each, "
+            "along x, y, z in mm, and direction as 3 x 3 with columns of length 1."
+        ) from error
+    return Volume(voxels=voxels, frame=frame)
+
+
+def checked_volume(volume: Volume, where: str) -> Volume:
+    """A volume whose voxels are real, finite numbers, bools as 0 and 1.
+
+    Args:
+        volume: that somebody made.
+        where: what the sentence of an error begins with.
+
+    Raises:
+        InputError: if it is no such volume.
+    """
+    _check_size(volume.frame.size, where)
+    return Volume(_usable(volume.voxels, where), volume.frame)
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -207,36 +271,53 @@ def _no_itk_warnings() -> Iterator[None]:
 
 
 def _to_volume(image: SimpleITK.Image, reading: Reading, path: Path) -> Volume:
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[..., 0]
+    return _volume_of(image, str(path), frame=reading.frame, millimetres=reading.millimetres)
+
+
+def _volume_of(
+    image: SimpleITK.Image, where: str, *, frame: Frame | None = None, millimetres: float = 1.0
+) -> Volume:
+    """An image whose geometry is `frame`, or else its own in a unit of so many millimetres."""
     import SimpleITK as sitk
 
     size = image.GetSize()
-    while len(size) == 4 and size[3] == 1:
-        image = image[..., 0]
-        size = image.GetSize()
-    if len(size) != 3 or min(size) < 2:
-        shown = " x ".join(map(str, size))
-        raise InputError(f"{path}: the image is {shown} voxels, not a 3D volume; give a single 3D volume.")
+    _check_size(size, where)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"{path}: the image has several values per voxel (colour?); give a grey-scale volume."
+            f"{where}: the image has several values per voxel (colour?); give a grey-scale volume."
         )
-    voxels = sitk.GetArrayFromImage(image)
-    if voxels.dtype.kind == "c":
-        raise InputError(f"{path}: the voxels are complex numbers; give a scan of their magnitudes.")
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise InputError(f"{path}: {NOT_FINITE}")
+    voxels = _usable(sitk.GetArrayFromImage(image), where)
     try:
-        frame = reading.frame or Frame(
+        frame = frame or Frame(
             size=size,
-            origin=np.array(image.GetOrigin()) * reading.millimetres,
-            spacing=np.array(image.GetSpacing()) * reading.millimetres,
+            origin=np.array(image.GetOrigin()) * millimetres,
+            spacing=np.array(image.GetSpacing()) * millimetres,
             direction=image.GetDirection(),
         )
     except ValueError as error:
         raise InputError(
-            f"{path}: the image's geometry is not usable ({error}); correct its header."
+            f"{where}: the image's geometry is not usable ({error}); correct its header."
         ) from error
     return Volume(voxels=voxels, frame=frame)
+
+
+def _usable(voxels: NDArray[Any], where: str) -> NDArray[Any]:
+    """Voxels as integers or floats; refuses those that are no real, finite numbers."""
+    if voxels.dtype.kind == "c":
+        raise InputError(f"{where}: the voxels are complex numbers; give a scan of their magnitudes.")
+    if voxels.dtype.kind not in "biuf":
+        raise InputError(f"{where}: the voxels are of the type {voxels.dtype}; give integers or floats.")
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(f"{where}: {NOT_FINITE}")
+    return voxels.astype(np.uint8) if voxels.dtype == bool else voxels
+
+
+def _check_size(size: Sequence[int], where: str) -> None:
+    if len(size) != 3 or min(size) < 2:
+        shown = " x ".join(map(str, size))
+        raise InputError(f"{where}: the image is {shown} voxels, not a 3D volume; give a single 3D volume.")
 
 
 def _to_image(volume: Volume) -> SimpleITK.Image:

@@ -77,6 +77,11 @@ class Detection:
         return cls(name, np.full(3, np.nan), "absent", confidence)
 
     @property
+    def radius(self) -> float:
+        """The same as `radius_mm`."""
+        return self.radius_mm
+
+    @property
     def present(self) -> bool:
         """Whether the detector gives a position."""
         return self.status != "absent"
@@ -155,9 +160,23 @@ def write_case(result: CaseDetections, folder: Path) -> tuple[Path, Path]:
         InputError: if the folder cannot be written or the case's name cannot name a file.
     """
     markups, table = case_path(folder, result.case, ".mrk.json"), case_path(folder, result.case, ".csv")
-    write_landmarks(_landmarks(result), markups, measurements=_measurements(result))
-    write_text(table, _table_text(COLUMNS, [_row(detection) for detection in result.detections]))
+    write_detections(result.detections, markups)
+    write_detections(result.detections, table)
     return markups, table
+
+
+def write_detections(detections: Sequence[Detection], path: Path) -> None:
+    """Write a `.mrk.json` or `.fcsv`, which Slicer opens, or the table of `COLUMNS` as `.csv`.
+
+    Coordinates are world LPS mm in all of them. Absent landmarks stay in the list, without a position.
+
+    Raises:
+        InputError: if the name ends otherwise, or the folder cannot be written.
+    """
+    if path.name.lower().endswith(".csv"):
+        write_text(path, _table_text(COLUMNS, [_row(detection) for detection in detections]))
+    else:
+        write_landmarks(_landmarks(detections), path, measurements=_measurements(detections))
 
 
 def read_case(folder: Path, case: str) -> CaseDetections:
@@ -246,17 +265,17 @@ def _as_left(name: str, detected: Detection | None, position: NDArray[np.float64
     return Detection(name, position, "found", 1.0)
 
 
-def _landmarks(result: CaseDetections) -> LandmarkSet:
+def _landmarks(detections: Sequence[Detection]) -> LandmarkSet:
     return LandmarkSet(
-        [detection.name for detection in result.detections],
-        np.array([detection.position for detection in result.detections]).reshape(-1, 3),
-        [detection.status for detection in result.detections],
+        [detection.name for detection in detections],
+        np.array([detection.position for detection in detections]).reshape(-1, 3),
+        [detection.status for detection in detections],
     )
 
 
-def _measurements(result: CaseDetections) -> list[Measurement]:
-    confidences = np.array([detection.confidence for detection in result.detections])
-    radii = np.array([detection.radius_mm for detection in result.detections])
+def _measurements(detections: Sequence[Detection]) -> list[Measurement]:
+    confidences = np.array([detection.confidence for detection in detections])
+    radii = np.array([detection.radius_mm for detection in detections])
     return [
         Measurement(
             "confidence", confidences.round(DECIMALS), "", "probability that the landmark is in the scan"

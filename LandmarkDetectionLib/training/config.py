@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ValidationError
 
@@ -53,6 +54,13 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
     return _with_absolute_paths(config, path.parent)
 
 
+def as_override(key: str, value: Any) -> str:
+    """The text by which `read_config` gives a key a value, of Python's or NumPy's types, or a path."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    return f"{key}={_dumped(str(value) if isinstance(value, Path) else value)}"
+
+
 def _class_for(content: dict[str, Any], path: Path) -> type[TrainingConfig]:
     engine = content.get("engine")
     if engine not in ENGINES:
@@ -89,6 +97,11 @@ def _write_section(text: io.StringIO, section: BaseModel, *, depth: int, folder:
 def _scalar(value: Any, folder: Path) -> str:
     if isinstance(value, Path):
         value = _relative(value, folder)
+    return _dumped(value)
+
+
+def _dumped(value: Any) -> str:
+    """A value in one line of YAML."""
     if isinstance(value, tuple):
         value = list(value)
     dumped: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=sys.maxsize)

@@ -18,6 +18,7 @@ LIBRARY = ROOT / "LandmarkDetectionLib"
 
 # Every room of the library and the rooms it may import from.
 ROOMS = {
+    "": {"api", "data", "detection", "evaluation"},  # the library's own folder, which gives the public names
     "data": set[str](),
     "phantom": {"data"},
     "model": {"data"},
@@ -26,6 +27,7 @@ ROOMS = {
     "evaluation": {"data", "model", "detection"},
     "exchange": {"data", "model", "detection"},
     "report": {"data", "model", "detection", "evaluation"},
+    "api": {"data", "model", "detection", "training", "evaluation"},
     "worker": {"data", "model", "detection"},
     "scene": {"data", "model", "detection", "worker"},
     "panel": {"data", "model", "detection", "worker", "scene"},

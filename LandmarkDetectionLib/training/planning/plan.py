@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from LandmarkDetectionLib.data.cases import Case, discover_table, read_split
-from LandmarkDetectionLib.data.table import LandmarkTable
+from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.table import LandmarkTable, write_table
+from LandmarkDetectionLib.training.config import write_config
 from LandmarkDetectionLib.training.engines import DEFAULT_ENGINE, ENGINES
 from LandmarkDetectionLib.training.planning.budget import SHORTAGE
 from LandmarkDetectionLib.training.planning.survey import measure_case, survey_of
@@ -36,7 +38,7 @@ def make_plan(
     output: Path,
     *,
     engine: str | None,
-    name: str,
+    name: str | None,
     device: torch.device,
     hours: float | None,
     seed: int,
@@ -49,15 +51,17 @@ def make_plan(
         val: CSV of the validation cases, or None.
         output: where the configuration will be written; the cache and the table lie beside it.
         engine: one of `ENGINES`; None takes locate-refine.
-        name: of the model.
+        name: of the model; None takes that of the folder of `train`.
         device: where it will be trained.
         hours: train for at most about this long; None for as long as the data needs.
         seed: of the run.
         progress: wraps the list of cases, for a progress bar.
 
     Raises:
-        InputError: if a case cannot be read, or there are no landmarks to learn.
+        InputError: if there is no such engine, a case cannot be read, or there are no landmarks to learn.
     """
+    if engine is not None and engine not in ENGINES:
+        raise InputError(f"--engine {engine}: there is no such engine; use {' or '.join(ENGINES)}.")
     cases = read_split(train, supervised=True)
     if val is not None:
         read_split(val, supervised=True)
@@ -71,6 +75,21 @@ def make_plan(
     )
     why = f"engine {DEFAULT_ENGINE}: the default." if engine is None else f"engine {engine}: as asked for."
     config, reasons = ENGINES[engine or DEFAULT_ENGINE].plan(
-        name, data, survey, device=device, hours=hours, seed=seed
+        name or train.resolve().parent.name or train.stem, data, survey, device=device, hours=hours, seed=seed
     )
     return Plan(config, survey.table, (why, *survey.reasons, *reasons))
+
+
+def write_plan(plan: Plan, output: Path) -> None:
+    """Write the configuration, with the reasons on top, and the landmark table that it names.
+
+    Args:
+        plan: of `make_plan` with the same output.
+        output: the file of the configuration.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    if plan.config.data.landmarks is not None:
+        write_table(plan.table, plan.config.data.landmarks)
+    write_config(plan.config, output, header="\n".join(plan.reasons))
