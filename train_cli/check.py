@@ -12,6 +12,7 @@ from train_cli.options import Device, Json, Quiet, Seed
 
 if TYPE_CHECKING:
     from LandmarkDetectionLib.data.checks import Finding
+    from LandmarkDetectionLib.data.landmarks import LandmarkSet
 
 EXAMPLES = """
 Examples:
@@ -88,26 +89,29 @@ def run(
 
 def _write_report(splits: list[Path], findings: list[Finding], path: Path, console: Console) -> None:
     """The pictures of all cases whose landmarks can be read; the others stand in the findings."""
-    from LandmarkDetectionLib.data.cases import case_landmarks, find_table, read_rows
+    from LandmarkDetectionLib.data.cases import case_landmarks, files_of_cases, find_table, read_rows
     from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.report.annotations import Checked, write_report
 
-    landmarks, images = {}, {}
+    landmarks: dict[str, LandmarkSet] = {}
+    images, folders = {}, []
     for split in splits:
         cases = [row.case for row in read_rows(split, supervised=True)]
         table = find_table(split, cases)
+        folders += [file.parent for file in (split, *files_of_cases(cases))]
         for case in cases:
+            name = case.name if case.name not in landmarks else f"{case.name} ({split.name})"
             try:
-                landmarks[case.name] = case_landmarks(case, table)
+                landmarks[name] = case_landmarks(case, table)
             except InputError:
                 continue
-            images[case.name] = case.image_path
+            images[name] = case.image_path
     if not landmarks:
         raise InputError(f"{splits[0]}: no case has landmarks that can be read, so there is nothing to show.")
     title = f"Annotations of {', '.join(split.name for split in splits)}"
     missing = write_report(
-        Checked(title, landmarks, findings),
+        Checked(title, landmarks, findings, folders),
         lambda case: read_volume(images[case]),
         path,
         lambda names: console.track(names, "pictures"),

@@ -208,6 +208,11 @@ def run(
     if measurements is not None and report is None:
         raise InputError("--measure: the measurements stand in the report; give --report DIR too.")
     if report is not None:
+        if shard is not None:
+            raise InputError(
+                "--report and --shard: a shard knows its own scans only; run the same command without --shard "
+                "afterwards, for the report."
+            )
         refuse_report_around(report, [output, *sources])
     if cluster is not None:
         if shard is not None:
@@ -278,9 +283,6 @@ def run(
     ]
     for sentence in problems:
         console.warn(sentence)
-    if report is not None and outcomes and code != STOPPED:
-        cohort_of = Cohort(f"Landmarks in {len(outcomes)} scans", outcomes, detector.bundle, measured)
-        _write_report(cohort_of, {given.case.name: given.case for given in inputs}, report, console)
     code = code or exit_code(outcomes, problems, allow_empty=allow_empty)
     console.result(
         {
@@ -298,6 +300,15 @@ def run(
         console.warn(f"Stopped. The same command goes on with the {missing} scans that are missing.")
     elif any(outcome.result for outcome in outcomes):
         if report is not None and code != STOPPED:
+            count = f"{len(outcomes)} scan{'' if len(outcomes) == 1 else 's'}"
+            cohort_of = Cohort(
+                f"Landmarks in {count}",
+                outcomes,
+                detector.bundle,
+                measured,
+                [given.case.image_path.parent for given in inputs],
+            )
+            _write_report(cohort_of, inputs, report, console, anonymous=anonymous)
             console.say(f"Report: open {report / FRONT} in a browser.")
         console.say(f"Written to {output}; open the .mrk.json files in Slicer, look at summary.csv first.")
     if code:
@@ -340,16 +351,24 @@ def _measurements(path: Path | None, bundle: Bundle) -> list[Measurement]:
     return asymmetries(bundle.table) if path is None else read_measurements(path, bundle.table)
 
 
-def _write_report(cohort: Cohort, cases: dict[str, Case], path: Path, console: Console) -> None:
-    from LandmarkDetectionLib.data.volume import read_volume
+def _write_report(
+    cohort: Cohort, inputs: list[Input], path: Path, console: Console, *, anonymous: bool
+) -> None:
+    """The report of a cohort; where nobody is to know the scans, it does not say why one cannot be read."""
+    from LandmarkDetectionLib.data.volume import Volume, read_volume
     from LandmarkDetectionLib.report.cohort import write_report
 
-    missing = write_report(
-        cohort,
-        lambda case: read_volume(cases[case].image_path),
-        path,
-        lambda names: console.track(names, "pictures"),
-    )
+    images = {given.case.name: given.case.image_path for given in inputs}
+
+    def read(case: str) -> Volume:
+        try:
+            return read_volume(images[case])
+        except InputError:
+            if anonymous:
+                raise InputError("the scan cannot be read any more.") from None
+            raise
+
+    missing = write_report(cohort, read, path, lambda names: console.track(names, "pictures"))
     for case, reason in missing.items():
         console.warn(f"{case} has no pictures: {reason}")
 

@@ -14,10 +14,12 @@ from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
 
 if TYPE_CHECKING:
+    from LandmarkDetectionLib.data.batch import Batch
     from LandmarkDetectionLib.data.cases import Case
     from LandmarkDetectionLib.data.landmarks import LandmarkSet
     from LandmarkDetectionLib.evaluation.comparison import Comparison
     from LandmarkDetectionLib.evaluation.metrics import Evaluation
+    from LandmarkDetectionLib.evaluation.split import SplitEvaluation
 
 EXAMPLES = """
 Examples:
@@ -78,9 +80,7 @@ def run(
     What is evaluated is CASE.csv: a CASE.mrk.json that was corrected since is
     told, and its corrections are left out.
     """
-    from LandmarkDetectionLib.data.volume import read_volume
     from LandmarkDetectionLib.evaluation.split import evaluate_split
-    from LandmarkDetectionLib.report.evaluation import Compared, write_report
     from LandmarkDetectionLib.report.folder import FRONT, refuse_report_around
 
     if compare and report is None:
@@ -96,32 +96,6 @@ def run(
     for sentence in done.changes:
         console.warn(sentence)
 
-    if report is not None:
-        name, *names = _names([detections, *(compare or ())])
-        with_others = [
-            _comparison(other, other_name, done.truths, batch.cases, evaluation, seed, console)
-            for other, other_name in zip(compare or (), names, strict=True)
-        ]
-        compared = Compared(
-            title=f"Evaluation of {name} on {split.name}",
-            truths=done.truths,
-            detections=done.detections,
-            evaluation=evaluation,
-            table=done.table,
-            failures=batch.failures,
-            comparisons=with_others,
-            name=name,
-        )
-        paths = {case.name: case.image_path for case in done.cases}
-        missing = write_report(
-            compared,
-            lambda case: read_volume(paths[case]),
-            report,
-            lambda names: console.track(names, "pictures"),
-        )
-        for case, reason in missing.items():
-            console.warn(f"{case} has no pictures: {reason}")
-
     console.result(
         {**evaluation.metrics, "output": output, "failed": batch.failures, "warnings": done.changes}
     )
@@ -131,8 +105,46 @@ def run(
         "landmarks.png."
     )
     if report is not None:
+        _write_report(done, batch, [detections, *(compare or ())], report, seed, console)
         console.say(f"Report: open {report / FRONT} in a browser.")
     end(batch, console)
+
+
+def _write_report(
+    done: SplitEvaluation, batch: Batch, folders: list[Path], path: Path, seed: int, console: Console
+) -> None:
+    """The report of an evaluation, the detections of the other folders set beside."""
+    from LandmarkDetectionLib.data.cases import files_of_cases
+    from LandmarkDetectionLib.data.volume import read_volume
+    from LandmarkDetectionLib.report.evaluation import Compared, write_report
+
+    name, *names = _names(folders)
+    cases = [case for case in done.cases if case.name in done.truths]
+    comparisons = [
+        _comparison(other, other_name, done.truths, cases, done.evaluation, seed, console)
+        for other, other_name in zip(folders[1:], names, strict=True)
+    ]
+    given = [batch.split, *files_of_cases(cases), *(folder / "detections" for folder in folders)]
+    compared = Compared(
+        title=f"Evaluation of {name} on {batch.split.name}",
+        truths=done.truths,
+        detections=done.detections,
+        evaluation=done.evaluation,
+        table=done.table,
+        failures=batch.failures,
+        comparisons=comparisons,
+        name=name,
+        folders=[file.parent for file in given],
+    )
+    images = {case.name: case.image_path for case in cases}
+    missing = write_report(
+        compared,
+        lambda case: read_volume(images[case]),
+        path,
+        lambda names: console.track(names, "pictures"),
+    )
+    for case, reason in missing.items():
+        console.warn(f"{case} has no pictures: {reason}")
 
 
 def _names(folders: list[Path]) -> list[str]:

@@ -72,6 +72,7 @@ def run(
             help="skullengine: absent landmarks at -1 -1 -1; afids: labels are the AFIDs' numbers.",
         ),
     ] = Convention.PLAIN,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -95,6 +96,11 @@ def run(
     if len({*targets.values()}) < len(targets):
         raise InputError(f"--output {output}: several files would have one name; convert them into folders.")
     refuse_overwriting(targets.values(), files)
+    there = [target for target in targets.values() if target.exists()]
+    if there and not overwrite:
+        raise InputError(
+            f"{there[0]}: this file is there; give another --output, or --overwrite to replace it."
+        )
     console, failed = Console(quiet=quiet, json=json), {}
     for file, target in targets.items():
         try:

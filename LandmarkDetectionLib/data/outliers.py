@@ -116,6 +116,8 @@ def compare_with_usual(shapes: ArrayLike) -> Usual:
         return Usual(places, deviations)
     mean = mean_shape(cases[usable])
     fits = {row: fit for row in usable if (fit := _fit(cases[row], mean)) is not None}
+    if len(fits) < MIN_CASES:
+        return Usual(places, deviations)
     usual_place, apart, spread = _spread(np.stack([fit.apply(cases[row]) for row, fit in fits.items()]), mean)
     for number, (row, fit) in enumerate(fits.items()):
         places[row] = fit.inverse().apply(usual_place)

@@ -44,11 +44,16 @@ class Comparison:
     p: float
 
     def by(self, key: str) -> pd.DataFrame:
-        """For each landmark, or each case: the mean difference and its 95 % interval over the pairs."""
+        """For each landmark, or each case: the mean difference.
+
+        With its 95 % interval over the cases; of a case NaN, for its landmarks are not independent.
+        """
         rows = []
         for name, group in self.pairs.groupby(key, sort=False):
             difference = group["difference"].to_numpy()
-            low, high = _interval(difference, np.arange(len(difference)))
+            low, high = math.nan, math.nan
+            if key == "landmark":
+                low, high = _interval(difference, np.arange(len(difference)))
             rows.append({key: name, "n": len(group), "mean": difference.mean(), "low": low, "high": high})
         return pd.DataFrame(rows, columns=[key, "n", "mean", "low", "high"])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import read_text
-from LandmarkDetectionLib.data.shape import symmetry_plane
+from LandmarkDetectionLib.data.shape import SymmetryPlane, symmetry_plane
 from LandmarkDetectionLib.data.table import LandmarkTable
 from LandmarkDetectionLib.data.text_table import parse_table
 from LandmarkDetectionLib.detection.results import CaseDetections
@@ -26,7 +26,10 @@ LANDMARKS = ("a", "b", "c", "d")
 COLUMNS = ("name", "kind", *LANDMARKS)
 RESULT_COLUMNS = ("case", "measurement", "kind", "unit", "value", "low", "high")
 _NEEDED = {"distance": (2,), "angle": (3, 4), "asymmetry": (2,)}
-_DRAWS = 2000
+_STEP = 1e-3
+"""mm by which a landmark is moved to see what that changes."""
+_WITHIN_90 = 1.645
+"""Standard deviations to both sides that hold 90 % of a normal distribution."""
 _RADIUS_IN_SD = 2.5003
 """A ball that holds 90 % of a normal distribution in three dimensions has a radius of so many of its standard
 deviations along one axis: the root of the 90 % quantile of chi-square with three degrees of freedom."""
@@ -89,7 +92,10 @@ def read_measurements(path: Path, table: LandmarkTable) -> list[Measurement]:
     for line, row in rows.rows:
         cells = {column: row.get(column, "").strip() for column in COLUMNS}
         where = f"{path}, line {line}"
-        names = tuple(cells[column] for column in LANDMARKS if cells[column])
+        filled = [column for column in LANDMARKS if cells[column]]
+        if filled != list(LANDMARKS[: len(filled)]):
+            raise InputError(f"{where}: a landmark is missing before '{cells[filled[-1]]}'; leave no gap.")
+        names = tuple(cells[column] for column in filled)
         found.append(_checked(Measurement(cells["name"], cast(Kind, cells["kind"]), names), table, where))
         if sum(item.name == cells["name"] for item in found) > 1:
             raise InputError(f"{where}: the name '{cells['name']}' stands twice; give each its own.")
@@ -107,13 +113,25 @@ def _checked(item: Measurement, table: LandmarkTable, where: str) -> Measurement
     if len(item.landmarks) not in needed:
         counts = " or ".join(map(str, needed))
         raise InputError(f"{where}: '{item.kind}' needs {counts} landmarks, not {len(item.landmarks)}.")
+    if len(set(item.landmarks)) < len(item.landmarks) == 2:
+        raise InputError(f"{where}: '{item.landmarks[0]}' stands twice; give two landmarks.")
     unknown = [name for name in item.landmarks if name not in table.names]
     if unknown:
         raise InputError(
             f"{where}: the model has no landmark '{unknown[0]}'; its names are {', '.join(table.names[:8])}"
             + (" and more." if len(table) > 8 else ".")
         )
+    if item.kind == "asymmetry" and item.landmarks not in _pairs(table):
+        raise InputError(
+            f"{where}: {' and '.join(item.landmarks)} are no left-right pair of the model; "
+            "train_cli bundle show lists the pairs."
+        )
     return item
+
+
+def _pairs(table: LandmarkTable) -> set[tuple[str, ...]]:
+    """Both orders of each left-right pair."""
+    return {(landmark.name, landmark.pair) for landmark in table.landmarks if landmark.pair}
 
 
 def asymmetries(table: LandmarkTable) -> list[Measurement]:
@@ -127,65 +145,74 @@ def asymmetries(table: LandmarkTable) -> list[Measurement]:
 
 
 def measure(
-    result: CaseDetections, measurements: Sequence[Measurement], table: LandmarkTable, *, seed: int = 0
+    result: CaseDetections, measurements: Sequence[Measurement], table: LandmarkTable
 ) -> list[Measured]:
     """Measure one case.
 
-    The interval comes from landmarks that are drawn at random around their positions, each by itself, as
-    widely as its radius says.
+    The interval comes from the propagation of errors: how much the value changes as each of its landmarks
+    moves, each by itself and as widely as its radius says. The plane of symmetry is taken as it is.
 
     Args:
         result: the landmarks.
         measurements: what is measured.
         table: of the model, for the plane of symmetry.
-        seed: of the draws.
     """
     said = result.by_name
     nowhere = np.full(3, np.nan)
     points = np.array([said[name].position if name in said else nowhere for name in table.names])
     radii = np.array([said[name].radius_mm if name in said else math.nan for name in table.names])
-    shifts = np.random.default_rng(seed).standard_normal((_DRAWS, *points.shape))
-    drawn = points + shifts * (radii / _RADIUS_IN_SD)[:, None]
+    plane = symmetry_plane(points, table.mirrored_order)
     row = {name: number for number, name in enumerate(table.names)}
-    measured = []
-    for item in measurements:
-        rows = [row[name] for name in item.landmarks]
-        function = _FUNCTIONS[item.kind]
-        value = function(points[None], rows, table)[0]
-        values = function(drawn, rows, table)
-        low, high = np.quantile(values, [0.05, 0.95]) if np.isfinite(values).all() else (math.nan, math.nan)
-        measured.append(Measured(result.case, item, float(value), float(low), float(high)))
-    return measured
+    return [
+        _measure(result.case, item, points[rows], radii[rows], plane)
+        for item in measurements
+        for rows in [[row[name] for name in item.landmarks]]
+    ]
 
 
-def _distance(points: Array, rows: Sequence[int], table: LandmarkTable) -> Array:
-    """Of points (N, K, 3): (N,) mm."""
-    apart: Array = np.linalg.norm(points[:, rows[0]] - points[:, rows[1]], axis=-1)
-    return apart
+def _measure(
+    case: str, item: Measurement, points: Array, radii: Array, plane: SymmetryPlane | None
+) -> Measured:
+    """Of the item's own landmarks (N, 3) and their radii (N,)."""
+    function = _FUNCTIONS[item.kind]
+    value = function(points, plane)
+    variance = 0.0
+    for number, radius in enumerate(radii):
+        moved = np.repeat(points[None], 3, axis=0)
+        moved[:, number] += _STEP * np.eye(3)
+        changes = [(function(one, plane) - value) / _STEP for one in moved]
+        variance += (radius / _RADIUS_IN_SD) ** 2 * float(np.square(changes).sum())
+    half = _WITHIN_90 * math.sqrt(variance)
+    most = 180.0 if item.kind == "angle" else math.inf
+    low, high = (
+        (math.nan, math.nan) if math.isnan(half) else (max(value - half, 0.0), min(value + half, most))
+    )
+    return Measured(case, item, value, low, high)
 
 
-def _angle(points: Array, rows: Sequence[int], table: LandmarkTable) -> Array:
-    """(N,) degrees at the second of three, or between the lines of four."""
-    if len(rows) == 3:
-        one, other = (points[:, row] - points[:, rows[1]] for row in (rows[0], rows[2]))
+def _distance(points: Array, plane: SymmetryPlane | None) -> float:
+    """Mm between two points (2, 3)."""
+    return float(np.linalg.norm(points[0] - points[1]))
+
+
+def _angle(points: Array, plane: SymmetryPlane | None) -> float:
+    """Degrees at the second of three points, or between the lines of four."""
+    if len(points) == 3:
+        one, other = points[0] - points[1], points[2] - points[1]
     else:
-        one, other = (points[:, end] - points[:, start] for start, end in (rows[:2], rows[2:]))
-    across = np.linalg.norm(np.cross(one, other), axis=-1)
-    return np.asarray(np.degrees(np.arctan2(across, (one * other).sum(axis=-1))))
+        one, other = points[1] - points[0], points[3] - points[2]
+    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(one, other))), float(one @ other)))
 
 
-def _asymmetry(points: Array, rows: Sequence[int], table: LandmarkTable) -> Array:
-    """(N,) mm from the first to the mirror image of the second, in the plane of the middle of all draws."""
-    plane = symmetry_plane(np.median(points, axis=0), table.mirrored_order)
+def _asymmetry(points: Array, plane: SymmetryPlane | None) -> float:
+    """Mm from the first of two points to the mirror image of the second."""
     if plane is None:
-        return np.full(len(points), np.nan)
-    other = points[:, rows[1]]
-    mirrored = other - 2 * ((other - plane.point) @ plane.normal)[:, None] * plane.normal
-    apart: Array = np.linalg.norm(points[:, rows[0]] - mirrored, axis=-1)
-    return apart
+        return math.nan
+    mirrored = points[1] - 2 * ((points[1] - plane.point) @ plane.normal) * plane.normal
+    return float(np.linalg.norm(points[0] - mirrored))
 
 
-_FUNCTIONS: dict[Kind, Callable[[Array, Sequence[int], LandmarkTable], Array]] = {
+_FUNCTIONS: dict[Kind, Callable[[Array, SymmetryPlane | None], float]] = {
     "distance": _distance,
     "angle": _angle,
     "asymmetry": _asymmetry,

@@ -259,5 +259,7 @@ def _quietly() -> Iterator[None]:
     log.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
-    log.setLevel(level)
+        try:
+            yield
+        finally:
+            log.setLevel(level)

@@ -50,11 +50,13 @@ class Checked:
         title: of the report.
         landmarks: of every case that could be read, world LPS mm.
         findings: of the check.
+        folders: whose names no page shows, for they say where the scans lie.
     """
 
     title: str
     landmarks: Mapping[str, LandmarkSet]
     findings: Sequence[Finding]
+    folders: Sequence[Path] = ()
 
 
 def write_report(
@@ -77,7 +79,7 @@ def write_report(
     Raises:
         InputError: if something other than a report stands there, or nothing can be written.
     """
-    with new_report(path) as folder:
+    with new_report(path, checked.folders) as folder:
         return _Report(checked, folder, read).write(track)
 
 
@@ -167,6 +169,12 @@ class _Report:
             failed=self.oddness(case, landmark) > FAR,
         )
 
+    def _picture_of(self, case: int, landmark: int) -> str:
+        """Where the close-up of a landmark stands; the page of its case where it has none."""
+        if (case, landmark) in self.gallery.pictures:
+            return f"{landmark_page(landmark)}#c{case}"
+        return case_page(case)
+
     def _write_case(self, case: int) -> None:
         own = self.own(case)
         name = self.cases[case]
@@ -181,7 +189,7 @@ class _Report:
             script=viewer_script(case) if case in self.gallery.with_viewer else "",
             table=None,
             shown=[
-                self._shown(case, row, self.names[row], f"{landmark_page(row)}#c{case}", f"l{row}")
+                self._shown(case, row, self.names[row], self._picture_of(case, row), f"l{row}")
                 for row in own
                 if (case, row) in self.gallery.pictures
             ],
@@ -230,8 +238,7 @@ class _Report:
             errors=self._findings("error", numbers),
             warnings=self._findings("warning", numbers),
             odd=[
-                self._shown(*key, titles[key], f"{landmark_page(key[1])}#c{key[0]}", f"o{key[1]}-{key[0]}")
-                for key in odd
+                self._shown(*key, titles[key], self._picture_of(*key), f"o{key[1]}-{key[0]}") for key in odd
             ],
             far=f"{FAR:g}",
             fewest=MIN_CASES,
@@ -265,6 +272,6 @@ class _Report:
             value = self.oddness(case, row)
             words = f"{self.names[row]} in {self.cases[case]}: {self._words(case, row)}"
             text = "?" if value < 0 else lengths(value, 0)
-            return heat_cell(max(value, 0.0) / FAR, text, f"{landmark_page(row)}#c{case}", words)
+            return heat_cell(max(value, 0.0) / FAR, text, self._picture_of(case, row), words)
 
         return heat_table(rows, columns, self.names, self.cases, cell)

@@ -28,7 +28,7 @@ _NAMED = 60
 """A picture with more landmarks names only the worst of them."""
 _ROW_INCHES = 0.19
 _PROJECTIONS = (
-    ("from above (axial)", 0, 1, -1),
+    ("from below (axial)", 0, 1, -1),
     ("from the front (coronal)", 0, 2, 1),
     ("from the side (sagittal)", 1, 2, 1),
 )
@@ -235,7 +235,7 @@ def difference_chart(names: Sequence[str], means: Array, intervals: Array, ours:
     figure = _rows(len(names))
     ax = figure.add_subplot()
     places = np.arange(len(order))
-    wins = means[order] > 0
+    wins = means[order] >= 0
     for winning, colour in ((True, BLUE), (False, ORANGE)):
         rows = places[wins == winning]
         ax.hlines(rows, *intervals[order][rows].T, color=colour, alpha=0.4, lw=3)
@@ -262,7 +262,7 @@ def curves(errors: dict[str, tuple[Array, int]], limit: float) -> Figure:
     ):
         reached = np.arange(len(found) + 1) / max(total, 1)
         places, shares = np.r_[0.0, np.sort(found), limit], np.r_[reached, reached[-1]]
-        ax.step(places, shares, where="post", color=colour, lw=2, label=_plain(name))
+        ax.step(places, shares, where="post", color=colour, lw=2, label=f" {_plain(name)}")
     ax.set(xlim=(0, limit), ylim=(0, 1.03), xlabel="error, mm", ylabel="landmarks within this error")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.grid(color="0.9")

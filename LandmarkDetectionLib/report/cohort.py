@@ -53,12 +53,14 @@ class Cohort:
         outcomes: of all cases.
         bundle: the model.
         measurements: what is measured in every case.
+        folders: whose names no page shows, for they say where the scans lie.
     """
 
     title: str
     outcomes: Sequence[CaseOutcome]
     bundle: Bundle
     measurements: Sequence[Measurement]
+    folders: Sequence[Path] = ()
 
 
 def write_report(
@@ -81,7 +83,7 @@ def write_report(
     Raises:
         InputError: if something other than a report stands there, or nothing can be written.
     """
-    with new_report(path) as folder:
+    with new_report(path, cohort.folders) as folder:
         return _Report(cohort, folder, read).write(track)
 
 

@@ -74,6 +74,7 @@ class Compared:
         failures: why a case could not be evaluated, by its name or place.
         comparisons: with other detections of the same cases.
         name: of the detections.
+        folders: whose names no page shows, for they say where the scans lie.
     """
 
     title: str
@@ -84,6 +85,7 @@ class Compared:
     failures: Mapping[str, str] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
     name: str = "detections"
+    folders: Sequence[Path] = ()
 
 
 def write_report(
@@ -106,7 +108,7 @@ def write_report(
     Raises:
         InputError: if something other than a report stands there, or nothing can be written.
     """
-    with new_report(path) as folder:
+    with new_report(path, compared.folders) as folder:
         return _Report(compared, folder, read).write(track)
 
 
@@ -118,6 +120,9 @@ class _Report:
         self.points = Points(compared.evaluation, compared.truths, compared.detections, compared.table)
         self.cases, self.landmarks = self.points.cases, self.points.landmarks
         self.gallery = Gallery(folder, lambda case: read(self.cases[case]))
+        self.of_landmark = {
+            row["landmark"]: row for row in compared.evaluation.per_landmark().to_dict("records")
+        }
 
     def write(self, track: Callable[[Sequence[str]], Iterator[str]]) -> dict[str, str]:
         taken = iter(self.gallery.take(list(self._sittings())))
@@ -203,7 +208,7 @@ class _Report:
             script=viewer_script(case) if case in self.gallery.with_viewer else "",
             table=table,
             shown=[
-                self._shown(case, row, self.landmarks[row], picture_of(case, row), f"l{row}")
+                self._shown(case, row, self.landmarks[row], self._picture_of(case, row), f"l{row}")
                 for row in own
                 if (case, row) in self.gallery.pictures
             ],
@@ -223,7 +228,7 @@ class _Report:
             lengths(row["radius_mm"], 3),
             lengths(row["confidence"]),
         ]
-        return {"cells": cells, "href": picture_of(case, landmark)}
+        return {"cells": cells, "href": self._picture_of(case, landmark)}
 
     def _sentences(self, case: int) -> Iterator[str]:
         if self.cases[case] not in self.compared.detections:
@@ -236,8 +241,7 @@ class _Report:
     def _write_landmark(self, landmark: int) -> None:
         name = self.landmarks[landmark]
         cases = self.points.seen(landmark, PICTURES_OF_A_LANDMARK)
-        table = self.compared.evaluation.per_landmark()
-        row = table[table["landmark"] == name].to_dict("records")[0]
+        row = self.of_landmark[name]
         sentences = [
             f"Mean {lengths(row['mean_mm'], 3)} mm, median {lengths(row['median_mm'], 3)}, worst "
             f"{lengths(row['max_mm'], 3)}; {row['missed']:.0f} of {row['n']:.0f} missed."
@@ -273,7 +277,9 @@ class _Report:
             headline=_headline(evaluation),
             name=compared.name,
             failures=self._failures(),
-            worst=[self._shown(*key, titles[key], picture_of(*key), f"w{key[1]}-{key[0]}") for key in worst],
+            worst=[
+                self._shown(*key, titles[key], self._picture_of(*key), f"w{key[1]}-{key[0]}") for key in worst
+            ],
             charts=self.charts,
             magnified=f"{self.points.scatter().magnified:g}",
             nominal=percent(NOMINAL, 0),
@@ -299,13 +305,13 @@ class _Report:
         for (case, landmark), row in self.points.rows.items():
             if row["outcome"] in ("fn", "fp") and self.cases[case] in detected:
                 text = f"{self.landmarks[landmark]} in {self.cases[case]}: {_OUTCOMES[row['outcome']]}."
-                found.append({"text": text, "href": picture_of(case, landmark)})
+                found.append({"text": text, "href": self._picture_of(case, landmark)})
         for case, one, other in self.points.exchanged():
             text = (
                 f"{self.landmarks[one]} and {self.landmarks[other]} in {self.cases[case]} are exchanged: "
                 "each lies nearer to the truth of the other."
             )
-            found.append({"text": text, "href": picture_of(case, one)})
+            found.append({"text": text, "href": self._picture_of(case, one)})
         more = len(found) - _LISTED
         return [*found[:_LISTED], *([{"text": f"{more} more.", "href": ""}] if more > 0 else [])]
 
@@ -324,12 +330,13 @@ class _Report:
         if badness == math.inf:
             text = "miss" if self.points.rows[case, landmark]["outcome"] == "fn" else "extra"
         share = badness / self.compared.evaluation.radii[-1]
-        return heat_cell(share, text, picture_of(case, landmark), words)
+        return heat_cell(share, text, self._picture_of(case, landmark), words)
 
-
-def picture_of(case: int, landmark: int) -> str:
-    """Where the close-up of a point stands."""
-    return f"{landmark_page(landmark)}#c{case}"
+    def _picture_of(self, case: int, landmark: int) -> str:
+        """Where the close-up of a point stands; the page of its case where it has none."""
+        if (case, landmark) in self.gallery.pictures:
+            return f"{landmark_page(landmark)}#c{case}"
+        return case_page(case)
 
 
 def _add_charts(folder: ReportFolder, evaluation: Evaluation, points: Points) -> dict[str, str]:

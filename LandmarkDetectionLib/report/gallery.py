@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.volume import Volume
 from LandmarkDetectionLib.evaluation.views import grey_window, voxel_steps
-from LandmarkDetectionLib.report.crops import WIDTH, Camera, Crop, Mark
+from LandmarkDetectionLib.report.crops import Camera, Crop, Mark
 from LandmarkDetectionLib.report.folder import ReportFolder
 from LandmarkDetectionLib.report.viewer import Point, add_viewer, case_script
 
@@ -80,7 +80,7 @@ class Shown:
         href: where the title leads, '' for nowhere.
         words: what is said below it.
         picture: None where there is none.
-        outside: whether a radius is drawn that the truth lies outside of, or worse: it is framed.
+        failed: whether it is framed.
     """
 
     anchor: str
@@ -98,8 +98,6 @@ class Gallery:
         folder: where they go.
         read: the scan of a case by its number; an `InputError` leaves that case without pictures.
     """
-
-    width = WIDTH
 
     def __init__(self, folder: ReportFolder, read: Callable[[int], Volume]) -> None:
         self._folder, self._read = folder, read

@@ -70,8 +70,8 @@ def write_report(run: Path, path: Path) -> None:
 def _stages(run: Path) -> Iterator[_Trained]:
     for folder, title in _STAGES.items():
         path = run / folder / METRICS
-        if path.is_file():
-            yield _Trained(folder, title, pd.read_csv(path))
+        if path.is_file() and len(metrics := pd.read_csv(path)):
+            yield _Trained(folder, title, metrics)
 
 
 def _said(metrics: pd.DataFrame) -> str:

@@ -89,7 +89,11 @@ def case_script(camera: Camera, points: Sequence[Point], most_voxels: int) -> by
 def _copy(camera: Camera, places: Array, most_voxels: int) -> Volume:
     """A box around places, (N, 3) world mm, along the anatomy's axes, in 256 grey values."""
     volume, axes = camera.volume, camera.axes
-    along = places @ axes
+    middle, reach = (
+        volume.frame.centre @ axes,
+        np.abs(axes.T @ volume.frame.direction) @ volume.frame.extent / 2,
+    )
+    along = np.clip(places @ axes, middle - reach, middle + reach)
     low, high = along.min(axis=0), along.max(axis=0)
     finest = float(volume.frame.spacing.min())
     margin = max(_MARGIN * float((high - low).max()), _NARROWEST * finest)

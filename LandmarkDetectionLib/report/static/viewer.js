@@ -61,7 +61,7 @@ async function show() {
       crosshairColor: [0.9, 0.9, 0.9, 0.5],
       crosshairWidth: 0.4,
       meshXRay: 0.7,
-      isOrientCube: true,
+      isOrientationTextVisible: false,
       multiplanarLayout: niivue.MULTIPLANAR_TYPE.GRID,
       isRadiologicalConvention: true,
       sagittalNoseLeft: true,

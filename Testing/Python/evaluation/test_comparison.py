@@ -41,7 +41,9 @@ def test_differences_are_paired_by_case_and_landmark() -> None:
     assert found.mean == pytest.approx(3.5 / 3)
     assert (found.only_ours, found.only_theirs) == (0, 1)
     assert found.by("landmark").set_index("landmark")["mean"].to_dict() == {"a": 0.75, "b": 2.0}
-    assert found.by("case").set_index("case")["n"].to_dict() == {"one": 2, "two": 1}
+    cases = found.by("case").set_index("case")
+    assert cases["n"].to_dict() == {"one": 2, "two": 1}
+    assert cases["low"].isna().all(), "landmarks of one scan are not independent"
 
 
 def test_the_interval_grows_with_what_differs_between_cases_not_with_the_number_of_landmarks() -> None:

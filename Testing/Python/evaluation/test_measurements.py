@@ -76,6 +76,30 @@ def test_the_interval_is_that_of_a_normal_distribution_whose_ball_the_radius_is(
     assert found.low < found.value < found.high
 
 
+def test_the_interval_holds_its_own_value_however_small_that_is() -> None:
+    nearly = POINTS.copy()
+    nearly[0] += (0.0, 0.0, 0.1)
+    for item in (
+        Measurement("a", "asymmetry", ("l1", "r1")),
+        Measurement("b", "angle", ("l1", "r1", "l2", "r2")),
+    ):
+        found = one(item, nearly, radius=2.5)
+        assert found.low == 0 < found.value < found.high
+
+
+def test_a_landmark_without_a_radius_changes_no_other_interval() -> None:
+    def widths(radii: list[float]) -> tuple[float, float]:
+        said = tuple(
+            Detection(name, point, "found", 1.0, radius)
+            for name, point, radius in zip(TABLE.names, POINTS, radii, strict=True)
+        )
+        pair = Measurement("a", "asymmetry", ("l1", "r1"))
+        found = measure(CaseDetections("case", said), [pair], TABLE)[0]
+        return found.low, found.high
+
+    assert widths([1.0] * 6) == widths([1.0, 1.0, 1.0, math.nan, 1.0, 1.0])
+
+
 def test_what_is_absent_is_not_measured_and_without_radii_there_is_no_interval() -> None:
     absent = POINTS.copy()
     absent[0] = np.nan
@@ -103,6 +127,9 @@ def test_a_table_is_read(tmp_path: Path) -> None:
     [
         ("width,distance,l1,r9", "line 2: the model has no landmark 'r9'"),
         ("width,distance,l1", "line 2: 'distance' needs 2 landmarks, not 1"),
+        ("width,distance,l1,l1", "line 2: 'l1' stands twice"),
+        ("width,angle,l1,top,,r1", "line 2: a landmark is missing before 'r1'"),
+        ("width,asymmetry,l1,top", "line 2: l1 and top are no left-right pair"),
         ("width,length,l1,r1", "line 2: there is no kind 'length'"),
         (",distance,l1,r1", "line 2: the measurement has no name"),
         ("w,distance,l1,r1\nw,distance,l2,r2", "line 3: the name 'w' stands twice"),

@@ -13,7 +13,7 @@ from report_samples import EVIL, EXCHANGED, MISSED, UNREADABLE, Scans, write_ann
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.report import training
-from LandmarkDetectionLib.report.folder import FRONT
+from LandmarkDetectionLib.report.folder import FRONT, new_report
 
 KINDS = ("evaluation", "annotations", "cohort")
 ALL_KINDS = (*KINDS, "training")
@@ -130,9 +130,8 @@ def test_measurements_stand_in_a_table_with_their_intervals(reports: dict[str, P
 
 def test_a_report_replaces_an_older_one_whole(scans: Scans, tmp_path: Path) -> None:
     write_evaluation(scans, tmp_path / "report")
-    (tmp_path / "report" / "cases" / "old.html").write_text("old", encoding="utf-8")
+    (tmp_path / "report" / ".DS_Store").write_text("of a file manager", encoding="utf-8")
     write_annotations(scans, tmp_path / "report")
-    assert not (tmp_path / "report" / "cases" / "old.html").exists()
     assert not (tmp_path / "report" / "points.csv").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
@@ -145,12 +144,37 @@ def test_a_folder_with_something_else_in_it_is_left_alone(scans: Scans, tmp_path
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["thesis.txt"]
 
 
-def test_what_a_person_has_put_beside_a_report_is_left_alone(scans: Scans, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "cases/remarks.txt", "landmarks/mine.mrk.json"])
+def test_what_a_person_has_put_into_a_report_is_left_alone(scans: Scans, tmp_path: Path, name: str) -> None:
     write_annotations(scans, tmp_path / "report")
-    (tmp_path / "report" / "notes.txt").write_text("look at case 2", encoding="utf-8")
-    with pytest.raises(InputError, match=r"notes\.txt stands there beside a report"):
+    (tmp_path / "report" / name).write_text("look at case 2", encoding="utf-8")
+    with pytest.raises(InputError, match=f"{re.escape(name)} stands there beside a report"):
         write_annotations(scans, tmp_path / "report")
-    assert (tmp_path / "report" / "notes.txt").is_file()
+    assert (tmp_path / "report" / name).is_file()
+
+
+def test_what_is_put_there_while_a_report_is_written_is_left_alone_too(scans: Scans, tmp_path: Path) -> None:
+    write_annotations(scans, tmp_path / "report")
+    late = tmp_path / "report" / "late.txt"
+    with pytest.raises(InputError, match=r"late\.txt"), new_report(tmp_path / "report"):
+        late.write_text("just now", encoding="utf-8")
+    assert late.is_file() and (tmp_path / "report" / FRONT).is_file()
+
+
+def test_no_page_says_where_the_scans_lie(tmp_path: Path) -> None:
+    with new_report(tmp_path / "report", [Path("/scans/Jane & Doe"), Path("cases")]) as folder:
+        folder.add_page(
+            "cases/0000.html",
+            "landmark.html",
+            title="a",
+            sentences=["/scans/Jane & Doe/a.nii is damaged."],
+            shown=[],
+            legend=(),
+            before=None,
+            after=None,
+        )
+    text = (tmp_path / "report" / "cases" / "0000.html").read_text(encoding="utf-8")
+    assert "<p>a.nii is damaged.</p>" in text and "Jane" not in text
 
 
 def test_a_report_that_fails_leaves_the_old_one_and_nothing_else(scans: Scans, tmp_path: Path) -> None:

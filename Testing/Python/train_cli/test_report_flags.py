@@ -122,3 +122,24 @@ def test_detect_refuses_a_measurement_of_a_landmark_that_the_model_does_not_know
     assert finished.code == 2
     assert "the model has no landmark 'elbow'" in " ".join(finished.err.split())
     assert not (tmp_path / "d").exists()
+
+
+def test_the_other_model_is_not_charged_with_cases_that_only_ours_lacks(
+    run: Run, data_set: Path, tmp_path: Path
+) -> None:
+    detect_nearly(data_set / "cases.csv", tmp_path / "ours", 1.0)
+    detect_nearly(data_set / "cases.csv", tmp_path / "theirs", 4.0)
+    (tmp_path / "ours" / "phantom_003.csv").unlink()
+    flags = ("--detections", tmp_path / "ours", "--output", tmp_path / "e", "--report", tmp_path / "report")
+    finished = run("evaluate", data_set / "cases.csv", *flags, "--compare", tmp_path / "theirs", "--json")
+    assert finished.code == 2 and finished.json["n_cases"] == 5
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    row = text[text.index('<th scope="row">theirs</th>') :]
+    assert "<td>0 of " in row[: row.index("</tr>")]
+    assert str(tmp_path) not in text
+
+
+def test_a_shard_has_no_report_of_its_own(run: Run, data_set: Path, tmp_path: Path) -> None:
+    scan = data_set / "images/phantom_001.nii.gz"
+    finished = run("detect", scan, "--output", tmp_path / "d", "--shard", "1/2", "--report", tmp_path / "r")
+    assert finished.code == 2 and "run the same command without --shard" in " ".join(finished.err.split())
