@@ -46,6 +46,10 @@ pictures: system $(VENV)/all.stamp ## draw the pictures of the documentation; tr
 	test -f demo/run/model/model.json || $(RUN) train_cli demo --output demo
 	PYTHONPATH=Testing $(VENV)/bin/python Testing/pictures.py demo docs/pictures
 
+.PHONY: fuzz
+fuzz: $(VENV)/all.stamp ## give N damaged files (100000) to every reader; hours, and nothing may break
+	OMP_NUM_THREADS=1 $(RUN) Testing.fuzz.fuzz --inputs $(or $(N),100000) --keep fuzz-failures $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: $(VENV)/all.stamp ## measure how fast it is, into docs/benchmarks.md; SCAN=a mouse skull HEAD_MODEL=a bundle
 	$(RUN) Testing.benchmarks.bench $(if $(SCAN),--scan $(SCAN)) $(if $(HEAD_MODEL),--head-model $(HEAD_MODEL))

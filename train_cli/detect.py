@@ -210,8 +210,8 @@ def run(
     if report is not None:
         if shard is not None:
             raise InputError(
-                "--report and --shard: a shard knows its own scans only; run the same command without --shard "
-                "afterwards, for the report."
+                "--report and --shard: a shard knows its own scans only; run the same command afterwards "
+                "without --shard, for the report."
             )
         refuse_report_around(report, [output, *sources])
     if cluster is not None:

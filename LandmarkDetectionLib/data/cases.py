@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import read_text, write_text
+from LandmarkDetectionLib.data.files import exists, read_text, write_text
 from LandmarkDetectionLib.data.landmark_files import read_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.masks import check_labels, mask_centres, read_mask
@@ -26,6 +26,8 @@ from LandmarkDetectionLib.data.volume import Volume, is_image_path
 COLUMNS = ("image_name", "image_path", "landmark_file_path", "landmark_mask_path")
 GROUP = "group"
 TABLE_NAME = "landmarks.csv"
+_WINDOWS = re.compile(r"^//|(^|/)[A-Za-z]:(/|$)")
+"""A server or the letter of a drive, in a path with slashes."""
 _ENOUGH_CASES = 4  # to tell names that differ by mistake from landmarks that are rare
 
 
@@ -307,7 +309,13 @@ def check_names_are_shared(known: Mapping[str, Sequence[str]], where: Path) -> N
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key by which `L2` comes before `L10`."""
     parts = re.split(r"([0-9]+)", name.casefold())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
+    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
+    keys = [
+        (1, 0, part) if number is None else (0, len(number), number)
+        for part, number in zip(parts, digits, strict=True)
+        if part
+    ]
+    return keys, name
 
 
 def _known_landmarks(path: Path, table: LandmarkTable | None) -> LandmarkSet:
@@ -364,7 +372,7 @@ def _locate(folder: Path, text: str) -> Path:
             unicodedata.normalize("NFC", spelling),
             unicodedata.normalize("NFD", spelling),
         ):
-            if (folder / accented).exists():
+            if exists(folder / accented):
                 return folder / accented
     return folder / slashed
 
@@ -375,12 +383,14 @@ def _missing_files(row: SplitRow, columns: Sequence[str]) -> Iterator[Problem]:
         yield Problem(row, "file", f"{row.place}: image_path is empty; give the path of the image.")
     paths = (case.image_path if row.has_image else None, case.landmark_path, case.mask_path)
     for column, target in zip(COLUMNS[1:], paths, strict=True):
-        if column in columns and target is not None and not target.exists():
-            yield Problem(
-                row,
-                "file",
-                f"{row.place}: {column} is '{target}', and there is no such file; correct the path.",
-            )
+        if column in columns and target is not None and not exists(target):
+            cure = "and there is no such file; correct the path"
+            if os.name != "nt" and _WINDOWS.search(target.as_posix()):
+                cure = (
+                    "a path of a Windows computer; copy the files to where this list is and write their "
+                    "paths from there, such as images/scan.nii.gz"
+                )
+            yield Problem(row, "file", f"{row.place}: {column} is '{target}', {cure}.")
 
 
 def _relative(target: Path | None, folder: Path) -> str:

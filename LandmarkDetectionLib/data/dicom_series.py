@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -60,7 +62,11 @@ _KEYWORDS = (
 Kind = Literal["scan", "derived", "localiser"]
 _ORDER: tuple[Kind, ...] = ("scan", "derived", "localiser")
 _NUMBER = re.compile(r"\d+")
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError)
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError, TypeError),
+    *(RecursionError, struct.error),
+)
+_NUMBERS = {"DS", "IS", "US", "SS", "UL", "SL", "FD", "FL"}
 _SHOWN = 8
 _NO_SCANS = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO", "REG", "DOC"}
 
@@ -314,6 +320,8 @@ def read_voxels(slices: Sequence[Slice]) -> NDArray[np.generic]:
             if image.GetNumberOfComponentsPerPixel() != 1:
                 raise _coloured(item.file)
             frames, before = sitk.GetArrayFromImage(image), item.file
+            if frames.size != (_whole(item.tags, "NumberOfFrames") or 1) * item.shape[0] * item.shape[1]:
+                raise InputError(f"{item.file}: the file is damaged or cut short; copy or export it again.")
             frames = _upright(frames.reshape(-1, *item.shape), item)
         planes.append(frames[item.number])
     return np.stack(planes)
@@ -324,10 +332,16 @@ def _check_pixels(item: Slice) -> None:
     if _whole(tags, "SamplesPerPixel") > 1 or "MONOCHROME" not in _photometric(tags):
         raise _coloured(item.file)
     pixels = item.shape[0] * item.shape[1] * (_whole(tags, "NumberOfFrames") or 1)
-    syntax = tags.file_meta.get("TransferSyntaxUID") if hasattr(tags, "file_meta") else None
-    packed = syntax is not None and (syntax.is_compressed or syntax.is_deflated)
-    if not packed and item.file.stat().st_size < pixels * (_whole(tags, "BitsAllocated") or 8) // 8:
+    if not _is_packed(tags) and item.file.stat().st_size < pixels * (_whole(tags, "BitsAllocated") or 8) // 8:
         raise InputError(f"{item.file}: the file is damaged or cut short; copy or export it again.")
+
+
+def _is_packed(tags: Dataset) -> bool:
+    syntax = tags.file_meta.get("TransferSyntaxUID") if hasattr(tags, "file_meta") else None
+    try:
+        return syntax is not None and bool(syntax.is_compressed or syntax.is_deflated)
+    except (ValueError, AttributeError):  # one that nobody knows: GDCM says so
+        return True
 
 
 def _upright(values: NDArray[np.generic], item: Slice) -> NDArray[np.generic]:
@@ -350,8 +364,10 @@ def _coloured(file: Path) -> InputError:
 
 def _should_be_image(tags: Dataset) -> bool:
     """Whether what is left of a file is not that of a report or plan, which have no pixels."""
+    from pydicom.uid import UID
+
     kind = tags.get("SOPClassUID")
-    return kind is None or "Image" in kind.name
+    return kind is None or "Image" in UID(str(kind)).name
 
 
 def _named_like_slices(others: Sequence[Path], slices: Sequence[Path]) -> Path | None:
@@ -390,13 +406,12 @@ def _parted(series: Series) -> str:
 
 def _header(file: Path) -> Dataset | None:
     """The tags of a DICOM file without its pixels; None for any other file."""
-    import pydicom
     from pydicom.errors import InvalidDicomError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_KEYWORDS])
+            return _tags_of(file)
         except InvalidDicomError:
             return _header_without_preamble(file)
         except _DAMAGED as error:
@@ -405,17 +420,57 @@ def _header(file: Path) -> Dataset | None:
 
 def _header_without_preamble(file: Path) -> Dataset | None:
     """Old files have none; what is no DICOM at all starts with another tag."""
-    import pydicom
-
     with file.open("rb") as stream:
         start = stream.read(4)
     if start[:2] not in (b"\x08\x00", b"\x02\x00"):  # the group of the first tag
         return None
     try:
-        tags = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_KEYWORDS], force=True)
+        tags = _tags_of(file, force=True)
     except _DAMAGED:
         return None
     return tags if "SOPClassUID" in tags else None
+
+
+class _Measured(io.BufferedReader):
+    """A file of which never more is asked than there is.
+
+    Python makes room first for what it is asked for, and the lengths in a damaged file are gigabytes.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, max(left, 0)))
+
+
+def _tags_of(file: Path, *, force: bool = False) -> Dataset:
+    """The tags that are looked at, each of them understood; of what should be numbers, others say so."""
+    import pydicom
+    from pydicom.errors import BytesLengthException
+
+    try:
+        with _Measured(io.FileIO(file)) as stream:
+            tags = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[*_KEYWORDS], force=force)
+        _understand(tags)
+    except BytesLengthException as error:  # an `Exception` and nothing more
+        raise EOFError from error
+    return tags
+
+
+def _understand(tags: Dataset) -> None:
+    """Have pydicom, which does so when it is asked for one, make sense of all tags.
+
+    Raises:
+        One of `_DAMAGED`: if it cannot.
+    """
+    for tag in list(tags.keys()):
+        try:
+            element = tags[tag]
+        except ValueError:
+            if tags.get_item(tag).VR not in _NUMBERS:
+                raise
+        else:
+            for item in element.value if element.VR == "SQ" else ():
+                _understand(item)
 
 
 def _whole(tags: Mapping[str, Any] | Dataset, keyword: str) -> int:

@@ -2,18 +2,26 @@
 
 import codecs
 import errno
+import json
 import os
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from LandmarkDetectionLib.data.errors import InputError
 
 UNFINISHED = ".writing-"
 """How the names of files begin that are being written."""
+_ENDING = 50
+"""Letters of a name that its temporary name has: some systems take 255 bytes, and names may have 250."""
+_LEFT_BEHIND = 24 * 3600.0
+"""Seconds after which nobody is still writing a file."""
+_TIDIED: set[Path] = set()
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 
@@ -21,15 +29,17 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its name when the block succeeds.
 
-    The temporary name ends like `path`, so that writers that look at the suffix (`.nii.gz`) work.
+    The temporary name ends like `path`, so that writers that look at the suffix (`.nii.gz`) work. What killed
+    processes have left in the folder is removed a day later, by the next one that writes there.
 
     Raises:
         InputError: if the folder cannot be made or written, the file not replaced, or the disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
+    _tidy(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="-" + path.name[-_ENDING:], dir=path.parent)
     except OSError as error:
         raise unwritable(path.parent, error) from error
     os.close(handle)
@@ -70,9 +80,39 @@ def read_text(path: Path) -> str:
             f"{path}: the file is not UTF-8 text; save it with the encoding UTF-8 (in Excel: 'CSV UTF-8')."
         ) from error
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({_reason(error)}); check the path and its permissions."
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: if it is no JSON, or is nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; a name too long to be one is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether a person's file or folder is there.
+
+    Raises:
+        InputError: if nobody can tell, for want of rights or because the name is too long.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -105,6 +145,11 @@ def folded_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The error for a file or folder that cannot be read."""
+    return InputError(f"{path}: cannot be read ({_reason(error)}); check the path and its permissions.")
+
+
 def unwritable(folder: Path, error: OSError) -> InputError:
     """The error for a folder that cannot be written."""
     file = next((part for part in (folder, *folder.parents) if part.is_file()), None)
@@ -114,6 +159,21 @@ def unwritable(folder: Path, error: OSError) -> InputError:
     elif error.errno in _FULL:
         cure = "make room on the disk, or choose a folder on another one"
     return InputError(f"Cannot write in {_wanted(folder)}{why}: {cure}.")
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes have left in a folder; once in the life of this one."""
+    place = folder.absolute()
+    if place in _TIDIED:
+        return
+    _TIDIED.add(place)
+    with suppress(OSError):  # it can wait: what is wrong with the folder, its writer says
+        for left in folder.glob(f"{UNFINISHED}*"):
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.afids import AFIDS, afid_names, other_afid
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import read_text, write_text
+from LandmarkDetectionLib.data.files import parse_json, read_text, write_text
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
 from LandmarkDetectionLib.data.text_table import (
     POINTS_AND_QUOTES,
     SEPARATORS,
     has_decimal_commas,
     parse_table,
+    plain_number,
 )
 
 LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
@@ -49,7 +50,6 @@ _FCSV_COLUMNS_OF_SLICER_3 = "label,x,y,z,sel,vis"
 _NAME_COLUMNS = ("name", "label", "landmark", "lmk_name", "")  # Slicer's, SkullEngine's, R's row names
 _AXES = (("x", "y", "z"), ("l", "p", "s"), ("r", "a", "s"))
 _NOT_AVAILABLE = {"", "na", "n/a", "#n/a", "null", "none", "-", "--"}
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 _PLAIN_NUMBER = "write numbers with a point before the decimals and nothing between thousands"
 _TURN_TOLERANCE = 0.02
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
@@ -212,9 +212,11 @@ def _coordinate_system(spelling: object, path: Path) -> CoordinateSystem:
     )
 
 
-def _number(value: object, field: str, where: str, path: Path, *, if_absent: str) -> float:
-    text = str(value).strip().replace("\N{MINUS SIGN}", "-")
-    number = float(text) if not isinstance(value, bool) and _NUMBER.fullmatch(text) else math.nan
+def _number(
+    value: object, field: str, where: str, path: Path, *, if_absent: str, commas: bool = False
+) -> float:
+    text = str(value).strip()
+    number = math.nan if isinstance(value, bool) else plain_number(text, commas=commas)
     if math.isfinite(number):
         return number
     cure = "correct it"
@@ -242,8 +244,8 @@ def _read_markups(text: str, path: Path) -> LandmarkSet:
 
 def _point_list(text: str, path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); save the points again from Slicer.") from error
     markups = document.get("markups") if isinstance(document, dict) else None
     if not isinstance(markups, list) or not markups:
@@ -480,7 +482,7 @@ def _placed_or_absent(
         return _Point(where, name, "missing", description=description)
     cure = "leave x, y and z empty if the landmark is absent"
     x, y, z = (
-        _number(text.replace(",", ".") if commas else text, axis, where, path, if_absent=cure)
+        _number(text, axis, where, path, if_absent=cure, commas=commas)
         for axis, text in zip("xyz", texts, strict=True)
     )
     return _Point(where, name, "defined", (x, y, z), description)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from LandmarkDetectionLib.data.errors import InputError
 
 SEPARATORS = (",", ";", "\t")
 POINTS_AND_QUOTES = "write decimals with a point, and put texts that hold a comma in double quotes"
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Blank rows, remarks, and the line 'sep=;' of Excel.
 _BEFORE_THE_HEADER = re.compile(
@@ -65,6 +67,19 @@ def has_decimal_commas(cells: Iterable[str], separator: str) -> bool:
     if any("." in text for text in texts):
         return False
     return separator == ";" or not all(map(_GROUPS_OF_THREE.fullmatch, with_commas))
+
+
+def plain_number(text: str, *, commas: bool = False) -> float:
+    """The finite number that a cell holds; NaN where it is none, or has anything between thousands.
+
+    Args:
+        text: of the cell.
+        commas: whether commas stand before decimals.
+    """
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    number = _NUMBER.fullmatch(plain.replace(",", ".") if commas else plain)
+    value = float(number[0]) if number else math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def _parse(text: str, path: Path, wanted: Sequence[str]) -> TextTable:

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from LandmarkDetectionLib.data.dicom_series import is_dicom, read_voxels, series_of
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import replacing
+from LandmarkDetectionLib.data.files import is_there, replacing
 from LandmarkDetectionLib.data.frame import Frame
 from LandmarkDetectionLib.data.geometry.files import IMAGE_SUFFIXES, read_geometry
 from LandmarkDetectionLib.data.geometry.sources import Reading
-from LandmarkDetectionLib.data.geometry.stored import NOT_FINITE
+from LandmarkDetectionLib.data.geometry.stored import NOT_FINITE, no_image
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -89,7 +89,7 @@ def read_volume(path: Path) -> Volume:
         MemoryError: if there is too little memory for it.
     """
     path = Path(path)
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: there is no such file; check the path.")
     return _read_dicom(path) if path.is_dir() or is_dicom(path) else _read_file(path)
 
@@ -174,7 +174,10 @@ def write_volume(volume: Volume, path: Path) -> None:
     if name.endswith((".nii", ".nii.gz")) and not volume.frame.has_right_angles:
         raise InputError(f"{path}: NIfTI cannot hold axes that are not at right angles; write .nrrd or .mha.")
     with replacing(path) as temporary:
-        sitk.WriteImage(_to_image(volume), str(temporary), useCompression=True)
+        try:
+            sitk.WriteImage(_to_image(volume), str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise _not_whole(path) from error
         _check_written(temporary, path)
 
 
@@ -205,10 +208,7 @@ def _read_file(path: Path) -> Volume:
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise MemoryError(f"{path}: there is too little memory to read it") from error
-        raise InputError(
-            f"{path}: cannot be read as an image (damaged, cut short or of another kind); "
-            "copy or export it again as NIfTI, NRRD or MetaImage."
-        ) from error
+        raise no_image(path) from error
     return _to_volume(image, reading, path)
 
 
@@ -233,10 +233,14 @@ def _check_written(file: Path, path: Path) -> None:
             reader.ReadImageInformation()
         read_geometry(file)
     except (RuntimeError, InputError) as error:
-        raise InputError(
-            f"Cannot write {path} (what is there is not whole; is the disk full?): make room, or choose "
-            "another folder."
-        ) from error
+        raise _not_whole(path) from error
+
+
+def _not_whole(path: Path) -> InputError:
+    return InputError(
+        f"Cannot write {path} (what is there is not whole; is the disk full?): make room, or choose another "
+        "folder."
+    )
 
 
 @contextmanager

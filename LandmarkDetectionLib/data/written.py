@@ -12,7 +12,7 @@ from pathlib import Path
 
 from LandmarkDetectionLib.data.digests import file_digest
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import make_folder, replacing, unwritable
+from LandmarkDetectionLib.data.files import make_folder, replacing, unreadable, unwritable
 
 _OVERLAP = 600_000_000_000
 """Nanoseconds; for so long another process may still be about to write what it has remembered."""
@@ -83,13 +83,17 @@ class WrittenFiles:
         known = _times(newest.parent)
         for path, time in known.items():
             if time < known[newest] - _OVERLAP:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it may be another user's
+                    path.unlink()
 
 
 def _times(folder: Path) -> dict[Path, int]:
     """When each file of a folder was written, in nanoseconds; another process may remove some meanwhile."""
     times = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(FileNotFoundError):
-            times[path] = path.stat().st_mtime_ns
+    try:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                times[path] = path.stat().st_mtime_ns
+    except OSError as error:
+        raise unreadable(folder, error) from error
     return times

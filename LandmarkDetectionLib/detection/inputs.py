@@ -12,6 +12,7 @@ from LandmarkDetectionLib.data.collect import DICOMDIR, scans_in
 from LandmarkDetectionLib.data.dataset import CASES_NAME
 from LandmarkDetectionLib.data.digests import content_digest
 from LandmarkDetectionLib.data.errors import InputError
+from LandmarkDetectionLib.data.files import is_there
 from LandmarkDetectionLib.data.image_files import files_of
 from LandmarkDetectionLib.data.volume import image_stem
 
@@ -65,7 +66,7 @@ def find_inputs(path: Path, *, series: str | None = None, each: bool = False) ->
         InputError: if there is nothing, two scans of a folder would have the same case name, or it takes a
             choice between DICOM series.
     """
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: there is no such file or folder; check the path.")
     if path.is_file() and path.suffix.lower() == ".csv":
         return _cases_of(path)

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from LandmarkDetectionLib.data.digests import ScanIdentity, text_digest
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import UNFINISHED, read_text, write_text
+from LandmarkDetectionLib.data.files import (
+    UNFINISHED,
+    exists,
+    parse_json,
+    read_text,
+    unreadable,
+    unwritable,
+    write_text,
+)
 
 RECORDS_NAME = "detection-records"
 _FORMAT, _VERSION = "LandmarkDetection result", 1
@@ -61,7 +68,7 @@ class Records:
             InputError: if the record cannot be read.
         """
         path = self._cases / f"{case}.json"
-        return _entry_of(path) if path.is_file() else None
+        return _entry_of(path) if exists(path) else None
 
     def entries(self) -> dict[str, Entry]:
         """All results by case.
@@ -96,8 +103,10 @@ class Records:
 
     def drop_failure(self, row: dict[str, str]) -> None:
         """Forget the line of a case that has failed; another process may have done so."""
-        with suppress(FileNotFoundError):
-            self._failure(row).unlink()
+        try:
+            self._failure(row).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self._failures, error) from error
 
     def _failure(self, row: dict[str, str]) -> Path:
         return self._failures / f"{text_digest(json.dumps(scan_of(row)))}.json"
@@ -110,7 +119,11 @@ def scan_of(row: dict[str, str]) -> tuple[str, str]:
 
 def _records_in(folder: Path) -> Iterator[Path]:
     """The records of a folder; what another process is still writing is none."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+    try:
+        there = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    for path in there:
         if path.suffix == ".json" and not path.name.startswith(UNFINISHED):
             yield path
 
@@ -126,7 +139,7 @@ def _entry_of(path: Path) -> Entry:
 
 def _read(path: Path, what: str) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError("of another version")
         return dict(content[what])

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.files import exists, read_text, write_text
 from LandmarkDetectionLib.data.landmark_files import Measurement, write_landmarks
 from LandmarkDetectionLib.data.landmarks import LandmarkSet
+from LandmarkDetectionLib.data.text_table import has_decimal_commas, parse_table, plain_number
 
 Status = Literal["found", "uncertain", "absent"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 COLUMNS = ("name", "x", "y", "z", "status", "confidence", "radius_mm")
+_NUMBERS = ("x", "y", "z", "confidence", "radius_mm")
 SUMMARY_COLUMNS = (
     "case",
     "found",
@@ -186,26 +188,21 @@ def read_case(folder: Path, case: str) -> CaseDetections:
         InputError: if the file is missing, or a column or a value in it is missing or makes no sense.
     """
     path = case_path(folder, case, ".csv")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: no detections of the case '{case}' here; detect its landmarks first."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as text; detect the landmarks of '{case}' again."
-        ) from error
-    rows = csv.DictReader(io.StringIO(text))
+    if not exists(path):
+        raise InputError(f"{path}: no detections of the case '{case}' here; detect its landmarks first.")
+    table = parse_table(read_text(path), path, COLUMNS)
     for column in COLUMNS:
-        if column not in (rows.fieldnames or ()):
+        if column not in table.columns:
             raise InputError(
                 f"{path}: the column '{column}' is missing; detect the landmarks of '{case}' again."
             )
     detections: dict[str, Detection] = {}
-    for row in rows:
-        place = f"{path}, line {rows.line_num}"
-        detection = _detection({column: (row[column] or "").strip() for column in COLUMNS}, place)
+    commas = has_decimal_commas(
+        [row[column] for _, row in table.rows for column in _NUMBERS], table.separator
+    )
+    for line, row in table.rows:
+        place = f"{path}, line {line}"
+        detection = _detection({column: row[column].strip() for column in COLUMNS}, place, commas=commas)
         if detection.name in detections:
             raise InputError(f"{place}: '{detection.name}' stands there twice; keep one of the two lines.")
         detections[detection.name] = detection
@@ -295,15 +292,11 @@ def _row(detection: Detection) -> list[str]:
     ]
 
 
-def _detection(cells: Mapping[str, str], place: str) -> Detection:
-    numbers = {}
-    for column in ("x", "y", "z", "confidence", "radius_mm"):
-        try:
-            numbers[column] = float(cells[column] or "nan")
-        except ValueError as error:
-            raise InputError(
-                f"{place}: the {column} '{cells[column]}' is not a number; correct it."
-            ) from error
+def _detection(cells: Mapping[str, str], place: str, *, commas: bool) -> Detection:
+    numbers = {column: plain_number(cells[column], commas=commas) for column in _NUMBERS}
+    for column, number in numbers.items():
+        if cells[column] and math.isnan(number):
+            raise InputError(f"{place}: the {column} '{cells[column]}' is not a number; correct it.")
     position = np.array([numbers["x"], numbers["y"], numbers["z"]])
     status = cast(Status, cells["status"])
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -17,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
+from LandmarkDetectionLib.data.files import (
+    UNFINISHED,
+    make_folder,
+    parse_json,
+    read_text,
+    replacing,
+    unwritable,
+    write_text,
+)
 from LandmarkDetectionLib.data.intensity import Normaliser
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.shape_model import ShapeModel
@@ -34,6 +43,8 @@ DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 AS_COARSE = 1.1
 """Scans that are so many times as coarse count as no coarser."""
+_MOST_SHRUNK = 100
+"""Times as large as in its archive may a file of a model be: weights hardly shrink, text to a tenth."""
 _ONLY_SAID = {"name", "software", "licence", "intended_use", "training_data", "metrics"}
 """Fields that change nothing of what a model detects."""
 
@@ -172,7 +183,10 @@ def save_bundle(bundle: Bundle, weights: Mapping[str, Tensor], folder: Path) -> 
     make_folder(folder)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     description = folder / DESCRIPTION_FILE
-    description.unlink(missing_ok=True)
+    try:
+        description.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     with replacing(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(content)
     _write_description(bundle, hashlib.sha256(content).hexdigest(), description)
@@ -208,7 +222,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise InputError(
             f"{path}: the field {error.args[0]!r} is missing; export the model again from its training run."
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: a field is wrong ({error}); export the model again.") from error
 
 
@@ -275,7 +289,7 @@ def unpack_bundle(archive: Path, folder: Path) -> Path:
     """
     folder = Path(folder)
     make_folder(folder)
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as temporary:
         unpacked = Path(temporary)
         _extract(Path(archive), unpacked)
         name = load_bundle(unpacked).name
@@ -305,11 +319,19 @@ def _extract(archive: Path, folder: Path) -> None:
                     raise InputError(
                         f"{archive}: not one {file} in it; give the .zip that `bundle export` wrote."
                     )
-                (folder / file).write_bytes(packed.read(members[0]))
+                _extract_file(packed, packed.getinfo(members[0]), folder / file)
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted: RuntimeError
         raise InputError(
             f"{archive}: cannot be unpacked ({error}); give the .zip that `bundle export` wrote."
         ) from error
+
+
+def _extract_file(packed: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> None:
+    """One file of an archive, as large as it says; what claims to shrink as no model does is no model."""
+    if member.file_size > _MOST_SHRUNK * max(member.compress_size, 1):
+        raise zipfile.BadZipFile(f"{member.filename} would become too large")
+    with packed.open(member) as source, file.open("wb") as target:
+        shutil.copyfileobj(source, target)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -322,7 +344,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
             "which `train` writes at its end."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: this is not valid JSON; copy the model's folder again.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

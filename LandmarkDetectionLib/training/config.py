@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from LandmarkDetectionLib.data.errors import InputError
-from LandmarkDetectionLib.data.files import write_text
+from LandmarkDetectionLib.data.files import read_text, write_text
 from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.sections import Section, TrainingConfig
 
@@ -31,9 +31,10 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such configuration; make one with `train_cli plan`.")
+    text = read_text(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError of a date or a number
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise InputError(
@@ -134,7 +135,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         )
     try:
         target[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"--set {override}: the value is not valid YAML; quote it.") from error
 
 

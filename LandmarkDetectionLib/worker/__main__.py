@@ -19,6 +19,9 @@ from LandmarkDetectionLib.detection.devices import list_devices
 from LandmarkDetectionLib.worker.protocol import Cancel, Detect, Event, Ready, decode, encode
 from LandmarkDetectionLib.worker.session import Session
 
+LONGEST = 1 << 20
+"""Letters of a message, at most; of a longer line every part is refused, and none of it kept."""
+
 
 def main() -> None:
     """Serve requests until standard input ends."""
@@ -39,12 +42,12 @@ def _open_streams() -> tuple[TextIO, TextIO]:
     """The streams of messages; whatever else is printed in this process goes to standard error."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1, newline="\n")
     os.dup2(2, 1)
-    requests = os.fdopen(os.dup(0), "r", encoding="utf-8", newline="\n")
+    requests = os.fdopen(os.dup(0), "r", encoding="utf-8", errors="backslashreplace", newline="\n")
     return requests, events
 
 
 def _listen(requests: TextIO, session: Session, waiting: queue.SimpleQueue[Detect]) -> None:
-    for line in requests:
+    while line := requests.readline(LONGEST):
         try:
             message = decode(line)
         except ValueError as error:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from LandmarkDetectionLib.data.digests import NO_SCAN, ScanIdentity
+from LandmarkDetectionLib.data.files import parse_json
 from LandmarkDetectionLib.detection.results import Detection
 from LandmarkDetectionLib.worker.shared_volume import SharedVolume
 
@@ -139,9 +140,12 @@ def decode(line: str) -> Request | Event:
         ValueError: if the line is no message.
     """
     try:
-        fields = json.loads(line)
+        fields = parse_json(line)
         kind = _KINDS[fields.pop("message")]
+        if "number" in fields and type(fields["number"]) is not int:
+            raise TypeError("the number of a request is none")
         if kind is Detect:
+            fields["device"] = str(fields["device"])
             scan = fields["scan"]
             fields["model"] = Path(fields["model"])
             fields["scan"] = Path(scan) if isinstance(scan, str) else SharedVolume.from_numbers(scan)
@@ -152,7 +156,7 @@ def decode(line: str) -> Request | Event:
         elif kind is Ready:
             fields["devices"] = tuple(map(tuple, fields["devices"]))
         message: Request | Event = kind(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a message: {line[:200]!r}") from error
     return message
 

@@ -34,7 +34,7 @@ class SharedVolume:
         Raises:
             OSError, ValueError: if the file is missing or not what was promised.
         """
-        return Volume(np.load(self.path, mmap_mode="r"), self.frame)
+        return Volume(np.lib.format.open_memmap(self.path, mode="r"), self.frame)
 
     def as_numbers(self) -> dict[str, Any]:
         """For JSON; `from_numbers` reads it."""

@@ -1,6 +1,8 @@
 """What all floors' tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -33,6 +35,14 @@ def shared_data() -> Path:
 def mouse_skulls(shared_data: Path) -> Path:
     """The skulls as scanned."""
     return shared_data / "mouse-skull" / "raw"
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can look into; those of pytest are for one."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -208,10 +208,11 @@ def _whole(file: Path, tags: Dataset, keyword: str, default: int | None = None) 
     Raises:
         InputError: if it is none, or missing without a default.
     """
-    value = tags.get(keyword)
-    if value in (None, "") and default is not None:
-        return default
+    value = None
     try:
+        value = tags.get(keyword)
+        if value in (None, "") and default is not None:
+            return default
         number = int(value)
     except (TypeError, ValueError):
         number = 0

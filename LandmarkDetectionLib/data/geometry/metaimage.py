@@ -24,7 +24,14 @@ from LandmarkDetectionLib.data.geometry.sources import (
     check_spacings_agree,
     millimetres_of,
 )
-from LandmarkDetectionLib.data.geometry.stored import check_raw, check_there, data_files, read_header
+from LandmarkDetectionLib.data.geometry.stored import (
+    check_raw,
+    check_there,
+    data_files,
+    no_image,
+    read_header,
+    whole_numbers,
+)
 
 _KEYS = {
     "Offset": "Offset",
@@ -60,6 +67,8 @@ _VOXEL_BYTES = {
 }
 _FROM = ("RL", "AP", "IS")  # where an axis of the world, LPS, comes from, and where it leads
 _PLAIN = 0.8  # the cosine from which an axis of the scan is one of the body
+_MOST = 1e12
+"""Of what is not a length or cosine of anything any more; ITK does not come to an end with them."""
 _CHUNK_BYTES = 1 << 22
 _END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
@@ -73,9 +82,11 @@ def read_metaimage(path: Path) -> Reading:
     """
     content = read_header(path, _END)
     if not _END.search(content):
-        return Reading()  # another format: the reader says so
+        raise no_image(path)
     fields = _fields(path, content)
-    counts = [int(word) for word in fields.get("DimSize", "").split() if word.isdigit()]
+    counts = whole_numbers(fields.get("DimSize", ""))
+    if fields.get("NDims", "") != str(len(counts)) or len(counts) != len(fields["DimSize"].split()):
+        raise EOFError
     stated = {
         key: _numbers(path, key, fields[key], len(counts) ** power)
         for key, power in _POWERS.items()
@@ -137,7 +148,7 @@ def _numbers(path: Path, key: str, text: str, count: int) -> NDArray[np.float64]
         numbers = np.array(text.split(), dtype=np.float64)
     except ValueError:
         numbers = np.empty(0)
-    if len(numbers) != count:
+    if len(numbers) != count or (np.abs(numbers) >= _MOST).any():
         raise InputError(
             f"{path}: {key} is '{text}', not {count} numbers with points before their decimals; correct it."
         )
@@ -192,8 +203,10 @@ def _check_voxels(path: Path, fields: dict[str, str], counts: Sequence[int], hea
     voxel = _VOXEL_BYTES.get(fields.get("ElementType", "").upper())
     if voxel is None or not counts or fields.get("BinaryData", "true").lower() in ("false", "f", "0"):
         return None
-    channels = fields.get("ElementNumberOfChannels", "1")
-    expected = math.prod(counts) * voxel * (int(channels) if channels.isdigit() else 1)
+    channels = whole_numbers(fields.get("ElementNumberOfChannels", "1"))
+    if len(channels) != 1:
+        raise EOFError
+    expected = math.prod(counts) * voxel * channels[0]
     files = voxel_files(path)
     check_there(path, files)
     local = files == [path]
@@ -201,7 +214,7 @@ def _check_voxels(path: Path, fields: dict[str, str], counts: Sequence[int], hea
         skip = fields.get("HeaderSize", "0")
         if skip == "-1" and not local:
             return None  # the voxels are the last bytes, which ITK counts
-        if not skip.isdigit() or (local and skip != "0"):
+        if not whole_numbers(skip) or (local and skip != "0"):
             raise InputError(
                 f"{path}: HeaderSize is '{skip}', not the bytes before the voxels in a file of their own; "
                 "correct it."
@@ -211,7 +224,7 @@ def _check_voxels(path: Path, fields: dict[str, str], counts: Sequence[int], hea
     if len(files) != 1:
         raise EOFError
     said = fields.get("CompressedDataSize", "")
-    stated = int(said) if said.isdigit() else None
+    stated = next(iter(whole_numbers(said)), None)
     packed = _unpack(files[0], header if local else 0, stated, expected)
     if stated == packed:
         return None

@@ -26,7 +26,7 @@ from LandmarkDetectionLib.data.geometry.sources import (
     check_spacings_agree,
     frame_of_matrix,
 )
-from LandmarkDetectionLib.data.geometry.stored import count_bytes, open_maybe_packed
+from LandmarkDetectionLib.data.geometry.stored import count_bytes, no_image, open_maybe_packed
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the number in xyzt_units; 0: not said
@@ -129,10 +129,11 @@ def read_nifti(path: Path) -> Reading:
         raw = stream.read(max(_LAYOUTS))
         order = next((order for order in "<>" if _first_number(raw, order) in _LAYOUTS), None)
         if order is None:
-            return Reading()  # not NIfTI: the reader says so
+            raise no_image(path)
         layout = _LAYOUTS[_first_number(raw, order)]
         try:
             header = _parse(path, raw, order, layout)
+            stream.seek(header.start)
         except InputError:
             raise
         except (struct.error, ValueError, OverflowError) as error:
@@ -142,7 +143,6 @@ def read_nifti(path: Path) -> Reading:
                 f"{path}: NIfTI voxels of type {header.datatype} (binary?) cannot be read; save the image "
                 "with numbers of 8 or 16 bits."
             )
-        stream.seek(header.start)
         floats = np.dtype(order + _FLOATS[header.datatype]) if header.datatype in _FLOATS else None
         count_bytes(path, stream, math.prod(header.size) * _VOXEL_BYTES[header.datatype], floats)
     if len(header.size) < 3:

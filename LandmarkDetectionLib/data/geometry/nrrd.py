@@ -32,11 +32,15 @@ from LandmarkDetectionLib.data.geometry.stored import (
     check_there,
     count_bytes,
     data_files,
+    no_image,
     read_header,
+    whole_numbers,
 )
 
 _ANATOMICAL = re.compile(r"(left|right)-(posterior|anterior)-superior|lps|ras|las", re.IGNORECASE)
 _END = re.compile(rb"\r?\n\r?\n")
+_STATEMENT = re.compile(rb"$|#|[^:]+(: |:=)")
+_LONGEST_LINE = 1000
 _UNSAID = re.compile(rb"\r?\n(?:encoding|data ?file|byte ?skip):[^\n]*", re.IGNORECASE)
 """What does not hold of voxels that stand unpacked behind their header."""
 _VOXEL_BYTES = {
@@ -66,9 +70,10 @@ def read_nrrd(path: Path) -> Reading:
     """
     header = _read(path)
     if header is None:
-        return Reading()  # another format: the reader says so
+        raise no_image(path)
+    _check_lines(header)
     fields = header.fields
-    sizes = [int(word) for word in fields.get("sizes", "").split() if word.isdigit()]
+    sizes = whole_numbers(fields.get("sizes", ""))
     spacings = _numbers(fields.get("spacings", ""))
     check_spacing(path, spacings if len(spacings) == 3 else [step for step in spacings if step == step])
     directions = _directions(path, fields)
@@ -117,6 +122,20 @@ def _read(path: Path) -> _Header | None:
     return _Header(fields, content, data_files(path, named, listed) if named else [path])
 
 
+def _check_lines(header: _Header) -> None:
+    """Refuse what no NRRD header has: ITK writes beyond its memory where it complains of it.
+
+    Raises:
+        EOFError: then.
+    """
+    for line in header.content.splitlines()[1:]:
+        statement = _STATEMENT.match(line)
+        if statement is None or (statement[1] == b": " and len(line) > _LONGEST_LINE):
+            raise EOFError
+        if line.lower().startswith((b"data file:", b"datafile:")):
+            break  # the files that are listed follow
+
+
 def _decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8")
@@ -149,7 +168,7 @@ def _check_voxels(path: Path, header: _Header, sizes: list[int]) -> bytes | None
     encoding = fields.get("encoding", "").lower()
     skip = fields.get("byte skip", fields.get("byteskip", "0"))
     lines = fields.get("line skip", fields.get("lineskip", "0"))
-    if voxel is None or not sizes or lines != "0" or not skip.isdigit():
+    if voxel is None or not sizes or lines != "0" or not whole_numbers(skip):
         return None
     expected = math.prod(sizes) * voxel
     start = len(header.content) if files == [path] else 0

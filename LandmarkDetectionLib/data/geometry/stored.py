@@ -14,9 +14,18 @@ from LandmarkDetectionLib.data.errors import InputError
 
 NOT_FINITE = "the image has voxels that are NaN or infinite; replace them by a number."
 
+_WHOLE = re.compile(r"[0-9]{1,18}")
 _CHUNK_BYTES = 1 << 22
 _HEADER_CHUNK_BYTES = 1 << 16
 _MOST_HEADER_BYTES = 1 << 24
+
+
+def no_image(path: Path) -> InputError:
+    """The error for a file that is not of the kind that its name says. ITK, asked about it, may crash."""
+    return InputError(
+        f"{path}: cannot be read as an image (damaged, cut short or of another kind); copy or export it "
+        "again as NIfTI, NRRD or MetaImage."
+    )
 
 
 def open_maybe_packed(path: Path) -> BinaryIO:
@@ -70,6 +79,11 @@ def check_there(path: Path, files: Sequence[Path]) -> None:
             raise InputError(
                 f"{path}: its voxels are to be in {file.name}, which is not there; copy the two together."
             )
+
+
+def whole_numbers(text: str) -> list[int]:
+    """The words of a text that are whole numbers from 0, without those that no file can mean."""
+    return [int(word) for word in text.split() if _WHOLE.fullmatch(word)]
 
 
 def is_file(path: Path) -> bool:

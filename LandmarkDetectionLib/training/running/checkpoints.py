@@ -33,8 +33,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as stream:
+            # A stream: the writer that torch has for paths ends the process where the disk is full.
+            torch.save(checkpoint, stream)
 
 
 class EpochEnd(Checkpoint):

@@ -113,7 +113,7 @@ def test_any_result_comes_back_to_a_millionth_of_a_millimetre(
         (HEADER + "A,1,2,3,absent,0.5,\n", "an absent one has none"),
         (HEADER + "A,1,,3,absent,0.5,\n", "an absent one has none"),
         (HEADER + "A,1,,3,found,0.5,\n", "a found or uncertain landmark has a position"),
-        (HEADER + "A,1,inf,3,found,0.5,\n", "a found or uncertain landmark has a position"),
+        (HEADER + "A,1,inf,3,found,0.5,\n", "the y 'inf' is not a number"),
         (HEADER + "A,1,2,3,found,1.5,\n", "the confidence is 1.5"),
         (HEADER + "A,1,2,3,found,,\n", "the confidence is nan"),
         (HEADER + "A,1,2,3,found,0.5,-1\n", "the radius is -1.0 mm"),
@@ -132,8 +132,8 @@ def test_a_damaged_csv_is_named_in_one_sentence(tmp_path: Path, text: str, says:
 
 
 def test_a_csv_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "case.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(InputError, match="cannot be read as text"):
+    (tmp_path / "case.csv").write_bytes(b"\xff\x00\x81")
+    with pytest.raises(InputError, match="the file is not UTF-8 text"):
         read_case(tmp_path, "case")
 
 

@@ -226,6 +226,8 @@ def test_a_packed_bundle_unpacks_to_the_same(a_folder: Path, tmp_path: Path) -> 
         ({}, "not one model.json in it"),
         ({"model.json": b"{}", "weights.safetensors": b""}, "the field 'format'"),
         ({"a/model.json": b"{}", "b/model.json": b"{}"}, "not one model.json in it"),
+        ({"model.json": bytes(10_000_000), "weights.safetensors": b""}, "would become too large"),
+        ({"model.json": b"[" * 100_000, "weights.safetensors": b""}, "would become too large|not valid JSON"),
     ],
 )
 def test_what_is_no_packed_bundle_is_refused_and_leaves_nothing(
@@ -235,7 +237,7 @@ def test_what_is_no_packed_bundle_is_refused_and_leaves_nothing(
     if content is None:
         archive.write_bytes(b"no archive at all")
     else:
-        with zipfile.ZipFile(archive, "w") as packed:
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
             for name, text in content.items():
                 packed.writestr(name, text)
     with pytest.raises(InputError, match=sentence):

@@ -288,7 +288,7 @@ def test_a_wrong_set_is_named(by_hand: Path, override: str, words: str) -> None:
         (b"", "this is no configuration"),
         (b"- a\n- list\n", "this is no configuration"),
         (b"name: [1, 2\nversion: 1\n", "line 2: this is not valid YAML"),
-        (b"name: \xff\xfe\n", "this is not valid YAML"),
+        (b"name: \xff\xfe\n", "not UTF-8 text"),
         (b"name: !!python/object/apply:os.getcwd []\n", "this is not valid YAML"),
     ],
 )

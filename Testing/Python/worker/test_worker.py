@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -33,8 +36,11 @@ from LandmarkDetectionLib.worker.protocol import (
     encode,
 )
 from LandmarkDetectionLib.worker.shared_volume import SharedVolume, write_in_pieces
+from Testing.fuzz import mutate
 
 ROOT = Path(__file__).parents[3]
+RUBBISH = 400
+"""Lines of damaged messages."""
 COMMAND = [sys.executable, "-m", "LandmarkDetectionLib.worker"]
 CPU = torch.device("cpu")
 
@@ -164,6 +170,69 @@ def test_nonsense_is_reported_on_standard_error_and_passed_over(
     a_worker.process.stdin.close()
     assert a_worker.process.wait(20) == 0
     assert "not a message: 'nonsense" in a_worker.process.stderr.read().decode()
+
+
+class Bait:
+    """An object that writes a file when somebody unpickles it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.file), "w")
+
+
+def most_memory(process: int) -> int:
+    """Bytes that a process has had at most."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process as Linux tells it")
+def test_a_worker_that_is_fed_rubbish_lives_on_keeps_little_of_it_and_runs_none(
+    a_worker: Worker, a_model: Path, a_shared_scan: SharedVolume, tmp_path: Path
+) -> None:
+    chance = Random(0)
+    np.save(tmp_path / "bait.npy", np.array([Bait(tmp_path / "bitten")], dtype=object), allow_pickle=True)
+    bait = SharedVolume(tmp_path / "bait.npy", Frame(size=(1, 1, 1)))
+    whole = [encode(Detect(1, a_model, "cpu", a_shared_scan)).encode(), encode(Cancel(1)).encode()]
+    process = a_worker.process
+    assert process.stdin is not None and process.stderr is not None and process.stdout is not None
+    said: list[bytes] = []
+    listeners = [
+        threading.Thread(target=said.extend, args=(process.stdout,), daemon=True),
+        threading.Thread(target=deque, args=(process.stderr, 0), daemon=True),
+    ]
+    for listener in listeners:
+        listener.start()
+
+    def wait_for(number: int) -> None:
+        deadline = time.monotonic() + 60
+        ends = [f'"{kind}", "number": {number},'.encode() for kind in ("Result", "Failure")]
+        while not any(end in line for line in list(said) for end in ends):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+
+    a_worker.ask(Detect(-1, a_model, "cpu", a_shared_scan))
+    wait_for(-1)
+    before = most_memory(process.pid)
+    a_worker.ask(Detect(-2, a_model, "cpu", bait))
+    for _ in range(RUBBISH):
+        damage = chance.choice((mutate.of_json, mutate.text, mutate.binary))
+        process.stdin.write(damage(chance.choice(whole), chance) + b"\n")
+    for _ in range(64):
+        process.stdin.write(b"[" * (1 << 20))
+    process.stdin.write(b"\n")
+    a_worker.ask(Detect(-3, a_model, "cpu", a_shared_scan))
+    wait_for(-3)
+    assert any(b'"Result", "number": -3' in line for line in said)
+    assert any(b'"Failure", "number": -2' in line and b"cannot be read" in line for line in said)
+    assert most_memory(process.pid) - before < 40 << 20
+    assert not (tmp_path / "bitten").exists()
+    process.stdin.close()
+    assert process.wait(20) == 0
+    for listener in listeners:
+        listener.join()
 
 
 def test_it_ends_when_its_input_ends_even_while_it_detects(
