@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -68,3 +71,59 @@ def test_every_odd_input_that_is_documented_has_its_test() -> None:
     assert len(rows) >= 60 and f"{len(rows)} kinds of input" in text
     tests = {file: (ROOT / "Testing/Python" / file).read_text(encoding="utf-8") for file, _ in rows}
     assert [name for file, name in rows if f"def {name}(" not in tests[file]] == []
+
+
+def commands_of_documents() -> list[tuple[str, str]]:
+    """Every command line of `train_cli` in the documents: file, and what stands behind `train_cli`."""
+    found = []
+    for document in DOCUMENTS:
+        for block in re.findall(
+            r"^```[a-z]*\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        ):
+            for line in block.replace("\\\n", " ").splitlines():
+                match = re.search(r"-m train_cli (.*)", line)
+                if match:
+                    found.append((document.name, match[1]))
+    return found
+
+
+def test_every_command_in_the_documents_has_its_flags() -> None:
+    from typer.main import get_command
+
+    from train_cli.app import app
+
+    commands = commands_of_documents()
+    assert len(commands) > 40
+    for document, line in commands:
+        words = shlex.split(line, comments=True)
+        command: Any = get_command(app)
+        while hasattr(command, "commands"):
+            assert words[0] in command.commands, f"{document}: train_cli {line}"
+            command = command.commands[words.pop(0)]
+        known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert flags <= known | {"--help"}, f"{document}: train_cli {line}"
+
+
+def test_the_container_copies_what_is_there_and_does_not_run_as_root() -> None:
+    lines = [
+        line
+        for line in (ROOT / "docs" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    instructions = [line.split(maxsplit=1) for line in lines]
+    known = {"FROM", "ARG", "WORKDIR", "COPY", "RUN", "USER", "ENTRYPOINT"}
+    assert {name for name, _ in instructions} <= known
+    assert re.fullmatch(r"python:3\.\d+-slim", dict(instructions)["FROM"]), "a version, not the latest"
+    copied = [word for name, rest in instructions if name == "COPY" for word in rest.split()[:-1]]
+    assert copied and [name for name in copied if not (ROOT / name).exists()] == []
+    assert dict(instructions)["USER"] != "root"
+    assert all("--no-cache-dir" in rest for name, rest in instructions if name == "RUN" and "pip" in rest)
+    assert json.loads(dict(instructions)["ENTRYPOINT"]) == ["python", "-m", "train_cli"]
+
+
+def test_the_citation_says_what_the_format_asks_for() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["license"] == "Apache-2.0"
+    assert any(reference.get("doi") == "10.1111/joa.12645" for reference in citation["references"])
