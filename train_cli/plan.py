@@ -41,7 +41,7 @@ def run(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The model's name.", show_default="the name of TRAIN.csv's folder")
+        str | None, typer.Option(help="The model's name.", show_default="that of the data set's folder")
     ] = None,
     hours: Annotated[
         float | None,

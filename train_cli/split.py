@@ -61,5 +61,10 @@ def run(
         files = write_folds(divisions, output, table)
     counts = [{part: len(inside) for part, inside in parts.items()} for parts in divisions]
     console.result({"files": files, "counts": counts})
-    console.table(("fold", *counts[0]), ([number, *count.values()] for number, count in enumerate(counts)))
+    if folds is None:
+        console.table([*counts[0]], [[*counts[0].values()]])
+    else:
+        console.table(
+            ("fold", *counts[0]), ([number, *count.values()] for number, count in enumerate(counts))
+        )
     console.say(f"Written to {output}.")

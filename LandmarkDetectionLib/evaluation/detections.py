@@ -26,10 +26,15 @@ class DetectionsFolder:
 
     Args:
         folder: that `detect` wrote, or of another program.
+
+    Raises:
+        InputError: if there is no such folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(folder)
+        if not self._folder.is_dir():
+            raise InputError(f"{folder}: there is no such folder; give the folder that detect wrote.")
         self._records = Records(self._folder / RECORDS_NAME)
         self._edited: list[str] = []
         self._corrected: list[str] = []

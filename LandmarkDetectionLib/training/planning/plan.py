@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from LandmarkDetectionLib.training.engines import DEFAULT_ENGINE, ENGINES
 from LandmarkDetectionLib.training.planning.budget import SHORTAGE
 from LandmarkDetectionLib.training.planning.survey import measure_case, survey_of
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
+
+_TELLS_NOTHING = re.compile(r"splits?|folds?|fold_\d+|masks?|cases", re.IGNORECASE)
+"""Names of folders that say nothing of what is in them."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,16 @@ def make_plan(
     )
     why = f"engine {DEFAULT_ENGINE}: the default." if engine is None else f"engine {engine}: as asked for."
     config, reasons = ENGINES[engine or DEFAULT_ENGINE].plan(
-        name or train.resolve().parent.name or train.stem, data, survey, device=device, hours=hours, seed=seed
+        name or data_set_name(train), data, survey, device=device, hours=hours, seed=seed
     )
     return Plan(config, survey.table, (why, *survey.reasons, *reasons))
+
+
+def data_set_name(train: Path) -> str:
+    """What a model is called after its data: the nearest folder that is not one of a split or of masks."""
+    folders = [folder.name for folder in train.resolve().parents]
+    telling = (name for name in folders if name and not _TELLS_NOTHING.fullmatch(name))
+    return next(telling, train.stem)
 
 
 def write_plan(plan: Plan, output: Path) -> None:

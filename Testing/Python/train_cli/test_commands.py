@@ -258,6 +258,20 @@ def test_evaluate_counts_a_case_without_detections_as_missed(
     assert finished.json["missed"] == truth.present.sum()
 
 
+def test_evaluate_says_at_once_that_there_are_no_detections(run: Run, data_set: Path, tmp_path: Path) -> None:
+    flags = ("--detections", tmp_path / "nowhere", "--output", tmp_path / "e")
+    finished = run("evaluate", data_set / "cases.csv", *flags)
+    assert finished.code == 2
+    assert "nowhere: there is no such folder" in " ".join(finished.err.split())
+    assert finished.err.count("phantom_") == 0 and not (tmp_path / "e").exists()
+
+
+def test_split_speaks_of_folds_only_where_there_are_any(run: Run, data_set: Path, tmp_path: Path) -> None:
+    assert "fold " not in run("split", data_set / "cases.csv", "--output", tmp_path / "s").out
+    folds = ("--folds", "2", "--output", tmp_path / "f")
+    assert "fold " in run("split", data_set / "cases.csv", *folds).out
+
+
 def test_evaluate_needs_no_images(run: Run, data_set: Path, tmp_path: Path) -> None:
     detect_perfectly(data_set / "cases.csv", tmp_path / "detections")
     (tmp_path / "detections/phantom_003.csv").unlink()

@@ -40,7 +40,7 @@ from LandmarkDetectionLib.training.locate_refine.plan import (
     share_out,
 )
 from LandmarkDetectionLib.training.planning.budget import choose_epochs
-from LandmarkDetectionLib.training.planning.plan import Plan, make_plan
+from LandmarkDetectionLib.training.planning.plan import Plan, data_set_name, make_plan
 from LandmarkDetectionLib.training.planning.survey import (
     CaseMeasures,
     Survey,
@@ -691,3 +691,16 @@ def test_parts_of_an_anatomy_that_move_against_each_other_are_seen_where_the_tab
     (told,) = reason_for_parts(parted)
     assert told.startswith("2 poses in detection: jaw, and skull move against each other")
     assert not reason_for_parts(whole)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("mouse/splits/train.csv", "mouse"),
+        ("mouse/folds/fold_0/train.csv", "mouse"),
+        ("hips/masks/cases.csv", "hips"),
+        ("hips/train.csv", "hips"),
+    ],
+)
+def test_a_model_is_named_after_the_folder_of_its_data_set(tmp_path: Path, path: str, name: str) -> None:
+    assert data_set_name(tmp_path / path) == name
