@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from train_cli.console import Console
 from train_cli.options import Device, Json, Quiet, Seed
+
+if TYPE_CHECKING:
+    from LandmarkDetectionLib.model.bundle import Bundle
 
 EXAMPLES = """
 Examples:
@@ -60,6 +63,7 @@ def show(
         "spacing_mm": model.preparation.spacing,
         "training_fingerprint": training.pop("fingerprint", None),
         **training,
+        "validation": _validation(model),
         **model.metrics.get("validation", {}),
         "licence": model.licence or "not stated",
         "intended_use": model.intended_use or "not stated",
@@ -74,6 +78,15 @@ def show(
     if problem:
         console.warn(problem)
         raise typer.Exit(2)
+
+
+def _validation(model: Bundle) -> str:
+    """On what its figures stand."""
+    if not model.metrics.get("validation"):
+        return "none: nobody knows how far off it is"
+    if model.training_data.get("validation_cases"):
+        return "on cases of their own"
+    return "in folds: each case by networks that had not seen it"
 
 
 @app.command("verify")

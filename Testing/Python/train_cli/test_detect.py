@@ -545,3 +545,21 @@ def test_no_anonymous_patient_whose_scan_takes_a_choice_is_lost(
     cases = json.loads(finished.out)["cases"]
     assert finished.code == 2 and [case["name"] for case in cases] == ["unread-1", "unread-2"]
     assert all(case["error"] for case in cases) and "Huber" not in finished.out + finished.err
+
+
+@pytest.mark.parametrize(
+    ("cases", "metrics", "said"),
+    [
+        (0, {}, "none: nobody knows how far off it is"),
+        (8, {"validation": {"val_found": 1.0}}, "on cases of their own"),
+        (0, {"validation": {"val_found": 1.0}}, "in folds: each case by networks that had not seen it"),
+    ],
+)
+def test_bundle_show_says_on_what_the_figures_of_a_model_stand(
+    run: Run, a_model: Path, cases: int, metrics: dict[str, object], said: str
+) -> None:
+    description = json.loads((a_model / "model.json").read_text(encoding="utf-8"))
+    description["training_data"]["validation_cases"] = cases
+    description["metrics"] = metrics
+    (a_model / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    assert run("bundle", "show", a_model, "--json").json["validation"] == said
