@@ -17,6 +17,8 @@ Examples:
 
   train_cli train config.yaml --output run
 
+  train_cli train config.yaml --output run-2 --from run/model
+
   train_cli train config.yaml --output run-cv --folds 5
 
   train_cli train config.yaml --output run-cv --folds 5 --fold 2
@@ -55,6 +57,16 @@ def run(
             "--set", metavar="KEY=VALUE", help="Change a value of the configuration.", show_default=False
         ),
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Go on from the weights of this model, with the same landmarks or others, in a tenth of the "
+            "epochs (unless plan --from has chosen them, or --set training.epochs=N does).",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Annotated[
         int | None,
@@ -78,6 +90,8 @@ def run(
     case) and model/. Each network has checkpoints/last.ckpt and best.ckpt,
     metrics.csv and TensorBoard events: in RUN, or in RUN/locate and RUN/refine.
     With --folds there is a run folder for each part, RUN/fold-1 and so on.
+    With --from the landmarks that the model knows, by their names, begin as it
+    knows them. Spacings, intensity scale and networks must be the model's.
     Commands with --fold 1, --fold 2 .. added train parts at the same time; the
     one without --fold then trains what is missing, and the model of all cases.
     """
@@ -99,7 +113,7 @@ def run(
         overrides.append(f"data.fold='{fold}'")
     if seed is not None:
         overrides.append(f"training.seed={seed}")
-    settings = read_config(config, tuple(overrides))
+    settings = read_config(config, tuple(overrides), base)
     speaks = is_first_process()
     console = Console(quiet=quiet or not speaks, json=json and speaks)
     chosen = resolve_device(device)

@@ -25,6 +25,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, write_text
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import save_bundle
+from LandmarkDetectionLib.training.base import warn_of_lost_calibration
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
 from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
@@ -37,7 +38,7 @@ from LandmarkDetectionLib.training.running.checkpoints import (
 from LandmarkDetectionLib.training.running.failures import explained
 from LandmarkDetectionLib.training.running.processes import started_processes
 from LandmarkDetectionLib.training.running.run_lock import locked
-from LandmarkDetectionLib.training.running.stage import Stage
+from LandmarkDetectionLib.training.running.stage import Engine, Stage
 from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.samples.sampling import EpochSampler
 from LandmarkDetectionLib.training.sections import TrainingConfig
@@ -45,6 +46,7 @@ from LandmarkDetectionLib.training.sections import TrainingConfig
 VALIDATION = "validation.csv"
 """In a run folder: what its model said of cases that it was not trained on. A run that has it has ended."""
 
+_log = logging.getLogger(__name__)
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -97,6 +99,8 @@ def _train(
     look_again: bool,
 ) -> Path:
     engine = engine_for(config, track)
+    if look_again:
+        warn_of_seen_cases([engine])
     _claim_run_folder(config, run)
     L.seed_everything(config.training.seed, verbose=False)
     ended = (run / VALIDATION).is_file()
@@ -108,8 +112,19 @@ def _train(
             outcomes = engine.validate(run, device, track)
         bundle, weights = engine.bundle(run, outcomes)
         save_bundle(bundle, weights, run / "model")
+        if engine.base is not None and look_again:
+            warn_of_lost_calibration(engine.base, bundle)
         write_text(run / VALIDATION, outcomes.to_csv(index=False))
     return run / "model"
+
+
+def warn_of_seen_cases(engines: Sequence[Engine]) -> None:
+    """Say so where the model that trainings go on from has seen the cases that they are judged by."""
+    base = engines[0].base
+    if base is None or not is_first_process():
+        return
+    if caution := base.caution_about([case for engine in engines for case in engine.held_out]):
+        _log.warning(caution)
 
 
 def train_stage(
