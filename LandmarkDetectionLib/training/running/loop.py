@@ -317,18 +317,19 @@ def check_run_folder(config: TrainingConfig, run: Path) -> None:
         resumed = "" if config.data.fold else f", or {saved} to go on with it"
         raise InputError(
             f"{run}: this run was started with another configuration "
-            f"({_first_difference(started.model_dump(), config.model_dump())}); give another "
+            f"({', '.join(_differences(started.model_dump(), config.model_dump()))}); give another "
             f"--output{resumed}."
         )
 
 
-def _first_difference(started: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> str:
-    """The first key that two configurations have otherwise, and what it was and is."""
-    key = next(key for key in [*started, *given] if started.get(key) != given.get(key))
-    one, other = started.get(key), given.get(key)
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return _first_difference(one, other, f"{within}{key}.")
-    return f"{within}{key} was {one}, not {other}"
+def _differences(started: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The keys that two configurations have otherwise, and what each was and is."""
+    for key in dict.fromkeys([*started, *given]):
+        one, other = started.get(key), given.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differences(one, other, f"{within}{key}.")
+        elif one != other:
+            yield f"{within}{key} was {one}, not {other}"
 
 
 def _claim_run_folder(config: TrainingConfig, run: Path) -> None:
