@@ -95,7 +95,7 @@ def test_networks_of_other_sizes_are_refused_with_the_key(run: Run, trained: Pat
     assert finished.code == 2 and finished.err.count("\n") == 1
     assert "image.spacing is 10.0 in the model and 12.0 in the configuration" in finished.err
     assert "network.channels is [8, 8, 8] in the model and [16, 32, 64] in the configuration" in finished.err
-    assert not (trained / "again").exists()
+    assert not (trained / "again/config.yaml").exists()
 
 
 def _cut_short(model: Path) -> None:
@@ -131,4 +131,4 @@ def test_a_model_that_cannot_be_gone_on_from_is_refused_in_one_sentence(
         finished = run(*command, "--from", model, "--quiet")
         assert finished.code == 2 and finished.err.count("\n") == 1, finished.err
         assert said in finished.err and str(model) in finished.err
-    assert not (trained / "again.yaml").exists() and not (trained / "again").exists()
+    assert not (trained / "again.yaml").exists() and not (trained / "again/config.yaml").exists()

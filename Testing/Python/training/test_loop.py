@@ -220,6 +220,7 @@ def with_another(section: Any, key: str) -> Any:
     return section.model_copy(update={first: value})
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
 def test_every_key_that_is_another_in_a_run_folder_is_named(a_config: DenseConfig, tmp_path: Path) -> None:
     write_config(a_config, tmp_path / "config.yaml", header="")
     keys = list(keys_of(a_config))
