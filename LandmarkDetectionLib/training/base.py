@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 PART = 10
 """A training that goes on from a model takes one step for so many of a training that begins anew."""
+GENTLER = 3
+"""And its learning rate is one part in so many: it shall refine what is known, not forget it."""
 _ENOUGH_SHAPES = 13
 """One for the mean, and one for each of the modes that a shape model has at most."""
 _MISFIT, _MOST_MISFITS = 3.0, 0.05
@@ -105,7 +107,10 @@ class Base:
         )
 
     def carry_into(self, network: Network, names: Sequence[str], prefix: str = "") -> None:
-        """Give a network the model's weights, those of landmarks by name; new landmarks keep what they have.
+        """Give a network the model's weights, those of landmarks by name.
+
+        Those of new landmarks are drawn about the mean of the model's landmarks, by their standard deviation:
+        much of a code is what all landmarks have in common.
 
         Args:
             network: of the sizes of the model's.
@@ -120,6 +125,8 @@ class Base:
                 tensor.copy_(value)
             else:
                 tensor[:first] = value[:first]
+                spread, middle = torch.std_mean(value[first:], dim=0, correction=0)
+                tensor[first:] = middle + spread * torch.randn_like(tensor[first:])
                 tensor[new + first] = value[old + first]
 
     def carried(self, table: LandmarkTable) -> LandmarkTable:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import write_text
-from LandmarkDetectionLib.training.base import PART
+from LandmarkDetectionLib.training.base import GENTLER, PART
 from LandmarkDetectionLib.training.engines import ENGINES
 from LandmarkDetectionLib.training.planning.budget import timing
 from LandmarkDetectionLib.training.sections import Section, TrainingConfig
@@ -30,7 +30,7 @@ def read_config(path: Path, overrides: tuple[str, ...] = (), base: Path | None =
         path: the file.
         overrides: `section.key=value` texts, values in YAML.
         base: the folder of a model to go on from, whatever the file says. Where that begins anew, a tenth of
-            its epochs is taken, unless `overrides` say how many.
+            its epochs and a third of its learning rate are taken, unless `overrides` say otherwise.
 
     Raises:
         InputError: naming the file, the field and what it may be.
@@ -138,14 +138,23 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 
 def _go_on_from(base: Path, content: dict[str, Any], path: Path) -> None:
-    """Give the content of a configuration a model to go on from, and the time that it takes then."""
+    """Give the content of a configuration a model to go on from, and the steps that are enough then."""
     training = content.get("training")
-    if not isinstance(training, dict) or not isinstance(training.get("epochs"), int):
-        raise InputError(f"{path}: the key 'training.epochs' is missing; run `train_cli plan` again.")
+    if not isinstance(training, dict):
+        raise InputError(f"{path}: the key 'training' is missing; add it or run `train_cli plan` again.")
     if training.get("base") is None:
-        epochs = max(round(training["epochs"] / PART), 2)
-        training |= {"epochs": epochs, **timing(epochs)}
+        epochs = max(round(_number(training, "epochs", path) / PART), 2)
+        rate = _number(training, "learning_rate", path) / GENTLER
+        training |= {"epochs": epochs, "learning_rate": float(f"{rate:.3g}"), **timing(epochs)}
     training["base"] = str(base.resolve())
+
+
+def _number(training: dict[str, Any], key: str, path: Path) -> float:
+    """A number of the section `training`, before it is validated; YAML takes 2e-3 for a text."""
+    try:
+        return float(training.get(key, ""))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: 'training.{key}' is no number; correct it.") from error
 
 
 def _suggestion(key: str, content: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
-from LandmarkDetectionLib.training.base import PART, Base
+from LandmarkDetectionLib.training.base import GENTLER, PART, Base
 from LandmarkDetectionLib.training.dense.config import (
     DenseConfig,
     DetectionSection,
@@ -92,7 +92,7 @@ def plan_dense(
             batch,
             device,
             seed,
-            learning_rate=LEARNING_RATE,
+            learning_rate=LEARNING_RATE if base is None else rounded(LEARNING_RATE / GENTLER),
             base=None if base is None else base.folder,
         ),
         target=TargetSection(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
-from LandmarkDetectionLib.training.base import PART, Base
+from LandmarkDetectionLib.training.base import GENTLER, PART, Base
 from LandmarkDetectionLib.training.locate_refine.config import (
     DetectionSection,
     LocateRefineConfig,
@@ -112,7 +112,7 @@ def plan_locate_refine(
             batch,
             device,
             seed,
-            learning_rate=LEARNING_RATE,
+            learning_rate=LEARNING_RATE if base is None else rounded(LEARNING_RATE / GENTLER),
             base=None if base is None else base.folder,
         ),
         locate=locate,
