@@ -63,7 +63,7 @@ def run(
             "--from",
             metavar="MODEL",
             help="Go on from the weights of this model, with the same landmarks or others, in a tenth of the "
-            "epochs (unless plan --from has chosen them, or --set training.epochs=N does).",
+            "epochs and at a third of the learning rate (unless plan --from or --set has chosen them).",
             show_default=False,
         ),
     ] = None,
@@ -90,10 +90,11 @@ def run(
     case) and model/. Each network has checkpoints/last.ckpt and best.ckpt,
     metrics.csv and TensorBoard events: in RUN, or in RUN/locate and RUN/refine.
     With --folds there is a run folder for each part, RUN/fold-1 and so on.
-    With --from the landmarks that the model knows, by their names, begin as it
-    knows them. Spacings, intensity scale and networks must be the model's.
     Commands with --fold 1, --fold 2 .. added train parts at the same time; the
     one without --fold then trains what is missing, and the model of all cases.
+
+    With --from, landmarks that the model knows, by their names, begin as it
+    knows them. Spacings, intensity scale and networks must be the model's.
     """
     from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.model.bundle import load_bundle
