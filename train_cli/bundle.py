@@ -56,6 +56,9 @@ def show(
         problem = str(error)
     console = Console(quiet=quiet, json=json)
     training = dict(model.training_data)
+    training.pop("scans", None)
+    if before := training.pop("from", None):
+        training["from"] = before["name"]
     facts = {
         "name": model.name,
         "engine": model.engine,

@@ -16,6 +16,8 @@ Examples:
   train_cli plan splits/train.csv splits/val.csv --output config.yaml
 
   train_cli plan splits/train.csv --output config.yaml --hours 8 --name mouse-skull
+
+  train_cli plan corrected/cases.csv --output config.yaml --from run/model
 """
 
 ENGINES = ("locate-refine", "dense")  # as training.engines has them, which takes seconds to import
@@ -37,7 +39,7 @@ def run(
         typer.Option(
             metavar="|".join(ENGINES),
             help="The method.",
-            show_default="locate-refine",
+            show_default="locate-refine, or that of the model",
         ),
     ] = None,
     name: Annotated[
@@ -50,6 +52,16 @@ def run(
             min=0.0,
             help="Train for at most about this long on this machine; validation comes on top.",
             show_default="what the data needs",
+        ),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Go on from the weights of this model, in a tenth of the steps, with its spacings, networks "
+            "and intensity scale.",
+            show_default=False,
         ),
     ] = None,
     device: Device = "auto",
@@ -76,6 +88,7 @@ def run(
         device=resolve_device(device),
         hours=hours,
         seed=seed,
+        base=base,
         progress=lambda cases: console.track(cases, "Measuring cases"),
     )
     write_plan(plan, output)

@@ -15,6 +15,8 @@ Examples:
 
   train_cli train config.yaml --output run
 
+  train_cli train config.yaml --output run-2 --from run/model
+
   train_cli train config.yaml --output run-cv --folds 5
 
   train_cli train config.yaml --output run-cv --folds 5 --fold 2
@@ -53,6 +55,16 @@ def run(
             "--set", metavar="KEY=VALUE", help="Change a value of the configuration.", show_default=False
         ),
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Go on from the weights of this model, with the same landmarks or others, in a tenth of the "
+            "epochs and at a third of the learning rate (unless plan --from or --set has chosen them).",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     seed: Annotated[
         int | None,
@@ -79,6 +91,9 @@ def run(
     With --folds there is a run folder for each part, RUN/fold-1 and so on.
     Commands with --fold 1, --fold 2 .. added train parts at the same time; the
     one without --fold then trains what is missing, and the model of all cases.
+
+    With --from, landmarks that the model knows, by their names, begin as it
+    knows them. Spacings, intensity scale and networks must be the model's.
     """
     from LandmarkDetectionLib.data.errors import InputError
     from LandmarkDetectionLib.model.bundle import load_bundle
@@ -97,6 +112,7 @@ def run(
             fold=fold,
             folds=folds,
             changes=changes or (),
+            base=base,
             seed=seed,
             device=resolve_device(device),
             callbacks=[TrainingBar(console)],

@@ -29,6 +29,7 @@ def plan(
     engine: str | None = None,
     name: str | None = None,
     hours: float | None = None,
+    base: str | PathLike[str] | None = None,
     device: str = "auto",
     seed: int = 0,
 ) -> Path:
@@ -38,9 +39,10 @@ def plan(
         train: CSV of the training cases.
         val: CSV of the validation cases, if there are any; they choose the best epoch.
         output: the file to write; the landmark table that is trained is written beside it.
-        engine: `locate-refine` or `dense`; None takes the first.
+        engine: `locate-refine` or `dense`; None takes the first, or that of `base`.
         name: of the model; None takes that of the folder of `train`.
         hours: train for at most about this long on this machine; None for as long as the data needs.
+        base: the folder of a model to go on from (the flag --from): in a tenth of the steps.
         device: where it will be trained: `auto`, `cpu`, `cuda` or `cuda:i`.
         seed: of the training.
 
@@ -65,6 +67,7 @@ def plan(
         device=resolve_device(device),
         hours=None if hours is None else float(hours),
         seed=int(seed),
+        base=None if base is None else Path(base),
     )
     write_plan(made, Path(output))
     _warn(made.warnings)
@@ -78,6 +81,7 @@ def train(
     fold: int | str | None = None,
     folds: int | None = None,
     set: Mapping[str, Any] | None = None,
+    base: str | PathLike[str] | None = None,
     device: str = "auto",
     seed: int | None = None,
 ) -> Path:
@@ -91,6 +95,7 @@ def train(
         fold: "k/n" leaves out the k-th of n parts; with `folds`, k alone trains only this part of the run.
         folds: cross-validate in so many parts, then train on all cases.
         set: values of the configuration to change, like {"training.epochs": 100}.
+        base: the folder of a model to go on from (the flag --from).
         device: `auto`, `cpu`, `cuda` or `cuda:i`.
         seed: instead of the configuration's.
 
@@ -117,6 +122,7 @@ def train(
         folds=folds,
         changes=[as_override(key, value) for key, value in (set or {}).items()],
         seed=seed,
+        base=None if base is None else Path(base),
         device=resolve_device(device),
     )
     if is_first_process():

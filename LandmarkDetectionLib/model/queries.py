@@ -6,6 +6,8 @@ and memory hardly grow with their number.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,12 @@ class LocateNetwork(nn.Module):
     Args:
         settings: of the U-Net.
         landmarks: how many it can be asked for.
+
+    Attributes:
+        landmark_rows: tensors that have a row for each landmark, and which is the first.
     """
+
+    landmark_rows: ClassVar[dict[str, int]] = {"codes": 0}
 
     def __init__(self, settings: UNetSettings, landmarks: int) -> None:
         super().__init__()
@@ -46,9 +53,14 @@ class RefineNetwork(nn.Module):
         deviation: how far a landmark lies from where it is expected, cells along one axis (standard
             deviation); what the network assumes of every landmark until it has learnt better.
 
+    Attributes:
+        landmark_rows: tensors that have a row for each landmark, and which is the first.
+
     Raises:
         ValueError: if the features are coarser than the image.
     """
+
+    landmark_rows: ClassVar[dict[str, int]] = {"codes": 0, "log_deviations": 0, "presence.weight": 0}
 
     def __init__(self, settings: UNetSettings, landmarks: int, deviation: float = 1.0) -> None:
         super().__init__()

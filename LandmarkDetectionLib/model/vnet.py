@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,12 @@ class VNet(nn.Module):
 
     After Milletari et al., V-Net, 3DV 2016, in the three-level form that SkullEngine uses for landmarks
     (Liu et al., arXiv 2110.03828).
+
+    Attributes:
+        landmark_rows: tensors that have a row for each landmark, behind that of the background.
     """
+
+    landmark_rows: ClassVar[dict[str, int]] = {"head.weight": 1, "head.bias": 1}
 
     def __init__(self, settings: VNetSettings) -> None:
         super().__init__()

@@ -16,14 +16,22 @@ from pydantic import BaseModel, ValidationError
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import read_text, write_text
+from LandmarkDetectionLib.training.base import GENTLER, PART
 from LandmarkDetectionLib.training.engines import ENGINES
+from LandmarkDetectionLib.training.planning.budget import timing
 from LandmarkDetectionLib.training.sections import Section, TrainingConfig
 
 
-def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
-    """Read and validate `config.yaml`; `overrides` are `section.key=value` texts, values in YAML.
+def read_config(path: Path, overrides: tuple[str, ...] = (), base: Path | None = None) -> TrainingConfig:
+    """Read and validate `config.yaml`.
 
     Paths in the file are taken relative to it and returned absolute.
+
+    Args:
+        path: the file.
+        overrides: `section.key=value` texts, values in YAML.
+        base: the folder of a model to go on from, whatever the file says. Where that begins anew, a tenth of
+            its epochs and a third of its learning rate are taken, unless `overrides` say otherwise.
 
     Raises:
         InputError: naming the file, the field and what it may be.
@@ -44,6 +52,8 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainingConfig:
         raise InputError(
             f"{path}: this is no configuration; give the config.yaml that `train_cli plan` wrote."
         )
+    if base is not None:
+        _go_on_from(base, content, path)
     for override in overrides:
         _apply_override(content, override)
     try:
@@ -117,9 +127,11 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _with_absolute_paths(config: TrainingConfig, folder: Path) -> TrainingConfig:
-    data = config.data
-    absolute = {key: (folder / value).resolve() for key, value in data if isinstance(value, Path)}
-    return config.model_copy(update={"data": data.model_copy(update=absolute)})
+    sections = {}
+    for key, section in (("data", config.data), ("training", config.training)):
+        absolute = {name: (folder / value).resolve() for name, value in section if isinstance(value, Path)}
+        sections[key] = section.model_copy(update=absolute)
+    return config.model_copy(update=sections)
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
@@ -137,6 +149,26 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         target[last] = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"--set {override}: the value is not valid YAML; quote it.") from error
+
+
+def _go_on_from(base: Path, content: dict[str, Any], path: Path) -> None:
+    """Give the content of a configuration a model to go on from, and the steps that are enough then."""
+    training = content.get("training")
+    if not isinstance(training, dict):
+        raise InputError(f"{path}: the key 'training' is missing; add it or run `train_cli plan` again.")
+    if training.get("base") is None:
+        epochs = max(round(_number(training, "epochs", path) / PART), 2)
+        rate = _number(training, "learning_rate", path) / GENTLER
+        training |= {"epochs": epochs, "learning_rate": float(f"{rate:.3g}"), **timing(epochs)}
+    training["base"] = str(base.resolve())
+
+
+def _number(training: dict[str, Any], key: str, path: Path) -> float:
+    """A number of the section `training`, before it is validated; YAML takes 2e-3 for a text."""
+    try:
+        return float(training.get(key, ""))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: 'training.{key}' is no number; correct it.") from error
 
 
 def _suggestion(key: str, content: dict[str, Any]) -> str:

@@ -96,6 +96,9 @@ class AugmentationSection(Section):
 class TrainingSection(Section):
     """The loop."""
 
+    base: Path | None = Field(
+        default=None, description="folder of a model whose weights it goes on from; null begins anew"
+    )
     epochs: Count = Field(description="passes of steps_per_epoch steps")
     steps_per_epoch: Count = Field(description="optimiser steps between two checkpoints")
     batch: Count = Field(description="samples per forward pass")

@@ -52,6 +52,11 @@ class PreparedCase:
     known: NDArray[np.bool_]
     lowest: float
 
+    @property
+    def scan(self) -> str:
+        """Digest of the scan's content and of how it is prepared."""
+        return self.voxels_path.stem
+
     def volume(self) -> Volume:
         """The scan, memory-mapped: only what is touched is read."""
         return Volume(voxels=np.load(self.voxels_path, mmap_mode="r"), frame=self.frame)
@@ -63,7 +68,7 @@ class PreparedCase:
 
 def digest_of(cases: Sequence[PreparedCase]) -> str:
     """SHA-256 of what cases teach: their scans' content and preparation, and their landmarks."""
-    content = [[case.voxels_path.stem, case.positions.tolist(), case.known.tolist()] for case in cases]
+    content = [[case.scan, case.positions.tolist(), case.known.tolist()] for case in cases]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.preparation import Preparation
 from LandmarkDetectionLib.data.table import LandmarkTable
-from LandmarkDetectionLib.training.cases.cache import PreparedCase, digest_of, prepare_split, table_of
+from LandmarkDetectionLib.training.cases.cache import (
+    CACHE_VERSION,
+    PreparedCase,
+    digest_of,
+    prepare_split,
+    table_of,
+)
 from LandmarkDetectionLib.training.cases.folds import Fold, take_fold
 from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.sections import DataSection, TrainingConfig
@@ -31,12 +38,13 @@ class TrainingData:
         """Of all that a run sees; it goes on only with the same."""
         return digest_of((*self.training, *self.validation))
 
-    def described(self) -> dict[str, str | int]:
+    def described(self) -> dict[str, Any]:
         """What a bundle tells of the cases that it was trained on."""
         return {
             "fingerprint": self.fingerprint,
             "training_cases": len(self.training),
             "validation_cases": len(self.validation),
+            "scans": {"recipe": CACHE_VERSION, "digests": sorted(case.scan for case in self.training)},
         }
 
 

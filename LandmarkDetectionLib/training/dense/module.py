@@ -22,16 +22,15 @@ class DenseTraining(AveragedTraining[VNet]):
     """Trains a V-Net on crops and validates it by landmark error on whole scans.
 
     Args:
+        network: to train.
         config: the run's configuration.
-        landmarks: number of landmarks.
         validation: cases for validation; may be empty.
     """
 
-    def __init__(self, config: DenseConfig, landmarks: int, validation: Sequence[PreparedCase]) -> None:
-        network = VNet(network_settings(config, landmarks))
+    def __init__(self, network: VNet, config: DenseConfig, validation: Sequence[PreparedCase]) -> None:
         super().__init__(network, config.training, config.training.epochs, validation)
         self.config = config
-        self.landmarks = landmarks
+        self.landmarks = network.settings.classes - 1
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
         image, classes, known = batch

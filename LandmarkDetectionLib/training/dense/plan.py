@@ -12,6 +12,7 @@ from torch import Tensor
 
 from LandmarkDetectionLib.model.losses import focal_loss
 from LandmarkDetectionLib.model.vnet import VNet, VNetSettings
+from LandmarkDetectionLib.training.base import GENTLER, PART, Base
 from LandmarkDetectionLib.training.dense.config import (
     DenseConfig,
     DetectionSection,
@@ -20,6 +21,7 @@ from LandmarkDetectionLib.training.dense.config import (
     SamplingSection,
     TargetSection,
 )
+from LandmarkDetectionLib.training.dense.known import network_of
 from LandmarkDetectionLib.training.planning.budget import (
     STEPS_PER_EPOCH,
     choose_epochs,
@@ -52,7 +54,14 @@ FEWEST_STEPS = 500
 
 
 def plan_dense(
-    name: str, data: DataSection, survey: Survey, *, device: torch.device, hours: float | None, seed: int
+    name: str,
+    data: DataSection,
+    survey: Survey,
+    *,
+    device: torch.device,
+    hours: float | None,
+    seed: int,
+    base: Base | None = None,
 ) -> tuple[DenseConfig, tuple[str, ...]]:
     """A configuration of the dense engine, and why it is so.
 
@@ -63,10 +72,13 @@ def plan_dense(
         device: where it will be trained.
         hours: train for at most about this long; None for as long as the data needs.
         seed: of the run.
+        base: the model that it goes on from; None begins anew.
     """
     sampling = choose_sampling(survey)
-    network, batch, seconds, network_reason = choose_network(len(survey.table), sampling.crop, device, hours)
+    landmarks, known = len(survey.table), None if base is None else network_of(base.bundle)
+    network, batch, seconds, network_reason = choose_network(landmarks, sampling.crop, device, hours, known)
     crops = count_crops(survey.cases, any_pose=survey.rotation == ANY_POSE, device=device)
+    crops /= 1 if base is None else PART
     epochs = choose_epochs(crops / batch, seconds, hours)
     spacing = survey.image.spacing
     config = DenseConfig(
@@ -75,7 +87,14 @@ def plan_dense(
         engine="dense",
         data=data,
         image=survey.image,
-        training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
+        training=training_section(
+            epochs,
+            batch,
+            device,
+            seed,
+            learning_rate=LEARNING_RATE if base is None else rounded(LEARNING_RATE / GENTLER),
+            base=None if base is None else base.folder,
+        ),
         target=TargetSection(
             positive=rounded(BALL_VOXELS * spacing), negative=rounded(SHELL_VOXELS * spacing)
         ),
@@ -122,9 +141,19 @@ def count_crops(cases: int, *, any_pose: bool, device: torch.device) -> float:
 
 
 def choose_network(
-    landmarks: int, crop: tuple[int, int, int], device: torch.device, hours: float | None
+    landmarks: int,
+    crop: tuple[int, int, int],
+    device: torch.device,
+    hours: float | None,
+    known: NetworkSection | None = None,
 ) -> tuple[NetworkSection, int, float, str]:
-    """The network, its batch, the seconds of a step, and why: half the channels where time is short."""
+    """The network, its batch, the seconds of a step, and why: half the channels where time is short.
+
+    That of a model which the training goes on from is `known`.
+    """
+    if known is not None:
+        batch, seconds = measure_dense_step(known, landmarks, crop, device)
+        return known, batch, seconds, "network: that of the model."
     batch, seconds = measure_dense_step(NETWORK, landmarks, crop, device)
     if hours is None or hours * 3600 / seconds >= FEWEST_STEPS:
         return NETWORK, batch, seconds, "network: the reference's 16, 32 and 64 channels."

@@ -23,8 +23,11 @@ from LandmarkDetectionLib.detection.locate_refine import MIDLINE, Chain, LocateR
 from LandmarkDetectionLib.detection.refine import RefineSettings
 from LandmarkDetectionLib.model.bundle import Bundle
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork
+from LandmarkDetectionLib.training.base import base_of
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.cases.prepared_data import prepare
 from LandmarkDetectionLib.training.locate_refine.config import LocateRefineConfig
+from LandmarkDetectionLib.training.locate_refine.known import KnownLooks, keys_of
 from LandmarkDetectionLib.training.locate_refine.modules import LocateTraining, RefineTraining
 from LandmarkDetectionLib.training.locate_refine.samples import LocateSamples, RefineSamples
 from LandmarkDetectionLib.training.locate_refine.validation import validate
@@ -47,13 +50,16 @@ class LocateRefineEngine:
 
     def __init__(self, config: LocateRefineConfig, track: Track = untracked) -> None:
         self.config = config
+        self.base = base_of(config, keys_of)
         normaliser = config.image.as_normaliser()
         self.preparation = Preparation(config.image.spacing, normaliser)
         self.fine = prepare(config, self.preparation, track)
         self.coarse = prepare(config, Preparation(config.locate.spacing, normaliser), track)
         self.table = self.fine.table
         shapes = np.stack([case.positions for case in self.fine.training])
-        self.shape = learn_shape(shapes)
+        self.shape, kept = learn_shape(shapes), False
+        if self.base is not None:
+            self.shape, kept = self.base.shape_for(shapes, self.table.names)
         constellation = Constellation.of(self.shape.mean, config.detection.tolerance)
         shown = [shape for shape in shapes if constellation.is_shown_by(shape)]
         if not shown:
@@ -64,11 +70,17 @@ class LocateRefineEngine:
         groups = [landmark.group for landmark in self.table.landmarks]
         parts = moving_parts(shapes, constellation, groups, config.detection.tolerance)
         settings = replace(detection_settings(config, shown, constellation), parts=parts)
+        if self.base is not None and kept:
+            settings = _as_wide_as(settings, self.base.bundle)
         self.chain = Chain.of(settings, self.table, constellation)
 
     @property
     def data_digest(self) -> str:
-        return self.fine.digest
+        return self.fine.digest if self.base is None else f"{self.fine.digest} from {self.base.digest}"
+
+    @property
+    def held_out(self) -> tuple[PreparedCase, ...]:
+        return self.fine.validation
 
     def stages(self, run: Path) -> Iterator[Stage]:
         config, seed = self.config, self.config.training.seed
@@ -81,7 +93,7 @@ class LocateRefineEngine:
                 self.chain.constellation,
                 config.locate,
                 seed,
-                planned=self._samples(config.locate_epochs, config.locate.batch),
+                planned=self._turning_samples(),
                 midline=MIDLINE * config.refine.spacing,
             ),
             config.locate.batch,
@@ -125,7 +137,7 @@ class LocateRefineEngine:
             detection=self.chain.settings.as_numbers(),
             shape=self.shape,
             calibration=calibration_of(outcomes, names, config.detection.uncertain),
-            training_data=self.fine.described(),
+            training_data=self.fine.described() | (self.base.described() if self.base else {}),
             metrics={
                 "validation": figures_of(
                     outcomes, names, _CAP_VOXELS * config.image.spacing, found=config.detection.found
@@ -140,11 +152,14 @@ class LocateRefineEngine:
         }
         return bundle, weights
 
-    def _samples(self, epochs: int, batch: int) -> int:
-        """In so many epochs of batches, of all processes."""
-        training = self.config.training
+    def _turning_samples(self) -> int:
+        """In which locate is taught step by step how far fields are turned; one where its model knows it."""
+        locate, training = self.config.locate, self.config.training
+        if self.base is not None and KnownLooks.of(self.base.bundle).rotation >= locate.augmentation.rotation:
+            return 1
         here, machines = started_processes()
-        return epochs * training.steps_per_epoch * training.accumulate * batch * here * machines
+        steps = self.config.locate_epochs * training.steps_per_epoch
+        return steps * training.accumulate * locate.batch * here * machines
 
     def _best(self, run: Path) -> tuple[LocateNetwork, RefineNetwork]:
         """The best networks, in evaluation mode, as exact as a bundle holds them."""
@@ -154,6 +169,8 @@ class LocateRefineEngine:
 
     def _locate(self) -> LocateTraining:
         network = LocateNetwork(self.config.locate.network, len(self.table))
+        if self.base is not None:
+            self.base.carry_into(network, self.table.names, "locate.")
         return LocateTraining(network, self.config, self.coarse.validation, self.chain)
 
     def _refine(self, epochs: int) -> RefineTraining:
@@ -161,7 +178,19 @@ class LocateRefineEngine:
         expected = _WIDER * config.deviation / config.spacing
         torch.manual_seed(self.config.training.seed)  # whatever locate has drawn, and wherever it was stopped
         network = RefineNetwork(config.network, len(self.table), deviation=expected)
+        if self.base is not None:
+            self.base.carry_into(network, self.table.names, "refine.")
         return RefineTraining(network, self.config, epochs, self.fine.validation, self.chain)
+
+
+def _as_wide_as(settings: LocateRefineSettings, bundle: Bundle) -> LocateRefineSettings:
+    """The settings, with sizes that a model of the same mean shape allows."""
+    known = LocateRefineSettings.from_numbers(bundle.detection)
+    return replace(
+        settings,
+        smallest=min(settings.smallest, known.smallest),
+        largest=max(settings.largest, known.largest),
+    )
 
 
 def detection_settings(

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from LandmarkDetectionLib.data.constellation import Constellation
 from LandmarkDetectionLib.model.queries import LocateNetwork, RefineNetwork, cut_windows
+from LandmarkDetectionLib.training.base import GENTLER, PART, Base
 from LandmarkDetectionLib.training.locate_refine.config import (
     DetectionSection,
     LocateRefineConfig,
     LocateSection,
     RefineSection,
 )
+from LandmarkDetectionLib.training.locate_refine.known import KnownLooks
 from LandmarkDetectionLib.training.planning.budget import (
     epochs_of,
     expectation,
@@ -66,7 +68,14 @@ FINE_FIELDS_PER_COARSE = 4
 
 
 def plan_locate_refine(
-    name: str, data: DataSection, survey: Survey, *, device: torch.device, hours: float | None, seed: int
+    name: str,
+    data: DataSection,
+    survey: Survey,
+    *,
+    device: torch.device,
+    hours: float | None,
+    seed: int,
+    base: Base | None = None,
 ) -> tuple[LocateRefineConfig, tuple[str, ...]]:
     """A configuration of the locate-refine engine, and why it is so.
 
@@ -77,12 +86,14 @@ def plan_locate_refine(
         device: where it will be trained.
         hours: train for at most about this long; None for as long as the data needs.
         seed: of the run.
+        base: the model that it goes on from; None begins anew.
     """
-    locate, refine = choose_locate(survey), choose_refine(survey)
+    known = None if base is None else KnownLooks.of(base.bundle)
+    locate, refine = choose_locate(survey, known), choose_refine(survey, known)
     batch, refine_seconds = measure_refine_step(refine, len(survey.table), device)
     locate = locate.model_copy(update={"batch": max(batch // FINE_FIELDS_PER_COARSE, 1)})
     locate_seconds = measure_locate_step(locate, len(survey.table), device)
-    shares = share_out(survey, locate_seconds, refine_seconds, hours)
+    shares = share_out(survey, locate_seconds, refine_seconds, hours, part=1 if base is None else PART)
     epochs = shares.locate + shares.refine
     locate = locate.model_copy(
         update={
@@ -96,22 +107,24 @@ def plan_locate_refine(
         engine="locate-refine",
         data=data,
         image=survey.image,
-        training=training_section(epochs, batch, device, seed, learning_rate=LEARNING_RATE),
+        training=training_section(
+            epochs,
+            batch,
+            device,
+            seed,
+            learning_rate=LEARNING_RATE if base is None else rounded(LEARNING_RATE / GENTLER),
+            base=None if base is None else base.folder,
+        ),
         locate=locate,
         refine=refine,
-        detection=DetectionSection(
-            tolerance=rounded(max(1.25 * locate.spacing, 2 * survey.deviation)),
-            support=0.3,
-            found=0.8,
-            uncertain=0.5,
-        ),
+        detection=choose_detection(survey, locate) if known is None else known.detection,
     )
     reasons = (
         _reason_for_field(survey, locate),
         f"refine.spacing {refine.spacing:g} mm, refine.deviation {refine.deviation:g} mm: landmarks lie "
         f"about {survey.deviation:.2g} mm from the mean shape along each axis.",
         *reason_for_parts(survey),
-        _reason_for_rotation(survey),
+        _reason_for_rotation(survey, locate),
         *shares.shortage(),
         shares.expectation(batch, device),
     )
@@ -152,7 +165,9 @@ class Shares:
         return expectation(epochs, batch, 3600 * hours, device, needed=needed)
 
 
-def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hours: float | None) -> Shares:
+def share_out(
+    survey: Survey, locate_seconds: float, refine_seconds: float, hours: float | None, *, part: int = 1
+) -> Shares:
     """Epochs for both networks: what the data needs, or less of both; but locate gets what a pose takes.
 
     Without a pose all is lost, and with one refine finds most in a few hundred steps. So locate is given the
@@ -163,10 +178,12 @@ def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hour
         locate_seconds: that a step of locate takes.
         refine_seconds: that one of refine takes.
         hours: train for at most about this long; None for as long as the data needs.
+        part: one in so many of the steps is enough: the networks know the anatomy.
     """
     cases = float(np.clip(survey.cases, FEWEST_CASES, MOST_CASES))
-    each, least = (UPRIGHT, LEAST_UPRIGHT) if survey.lie_alike else (ANYHOW, LEAST_ANYHOW)
-    needed = max(each * cases, least), refine_steps(survey) * cases
+    each, least = (UPRIGHT, float(LEAST_UPRIGHT)) if survey.lie_alike else (ANYHOW, LEAST_ANYHOW)
+    least /= part
+    needed = max(each * cases / part, least), refine_steps(survey) * cases / part
     in_all = needed[0] * locate_seconds + needed[1] * refine_seconds
     allowed = in_all if hours is None else min(hours * 3600, in_all)
     locate = max(needed[0] * allowed / in_all, min(least, allowed / 2 / locate_seconds))
@@ -175,7 +192,7 @@ def share_out(survey: Survey, locate_seconds: float, refine_seconds: float, hour
         locate=epochs_of(locate),
         refine=epochs_of(refine),
         needed=(epochs_of(needed[0]), epochs_of(needed[1])),
-        least=(epochs_of(least), epochs_of(LEAST_REFINE)),
+        least=(epochs_of(least), epochs_of(LEAST_REFINE / part)),
         seconds=(locate_seconds, refine_seconds),
     )
 
@@ -212,9 +229,11 @@ def reason_for_parts(survey: Survey) -> tuple[str, ...]:
     )
 
 
-def _reason_for_rotation(survey: Survey) -> str:
+def _reason_for_rotation(survey: Survey, locate: LocateSection) -> str:
     if not Constellation.of(survey.shape, noise=1.0).tells_rotation:
         return f"locate.augmentation.rotation {TAUGHT:g}: from how a scan's header says that it lies."
+    if survey.lie_alike and locate.augmentation.rotation > TAUGHT:
+        return f"locate.augmentation.rotation {ANY_POSE:g}: the model knows any pose, and shall go on to."
     if survey.lie_alike:
         return (
             f"locate.augmentation.rotation {TAUGHT:g}: the scans lie alike; one that does not is looked at "
@@ -223,16 +242,31 @@ def _reason_for_rotation(survey: Survey) -> str:
     return f"locate.augmentation.rotation {ANY_POSE:g}: the scans lie anyhow."
 
 
-def choose_locate(survey: Survey) -> LocateSection:
+def choose_detection(survey: Survey, locate: LocateSection) -> DetectionSection:
+    """What counts as right, as an anatomy, and as found."""
+    return DetectionSection(
+        tolerance=rounded(max(1.25 * locate.spacing, 2 * survey.deviation)),
+        support=0.3,
+        found=0.8,
+        uncertain=0.5,
+    )
+
+
+def choose_locate(survey: Survey, known: KnownLooks | None = None) -> LocateSection:
     """A field that holds all landmarks in any pose, and enough of the scan to know it again."""
     spacing = max(survey.image.spacing, rounded(AROUND * survey.seen / LOCATE_FIELD))
-    stride = 2 ** len(LOCATE_CHANNELS)
+    rotation = TAUGHT if survey.lie_alike else ANY_POSE
+    channels: tuple[int, ...] = LOCATE_CHANNELS
+    if known is not None:
+        spacing, channels = known.locate_spacing, known.locate_channels
+        rotation = max(rotation, known.rotation)
+    stride = max(2 ** len(channels), 8)
     across = int(np.ceil(AROUND * survey.seen / spacing / stride)) * stride
     field = int(np.clip(across, 2 * stride, LOCATE_FIELD))
     return LocateSection(
         spacing=spacing,
         field=field,
-        channels=LOCATE_CHANNELS,
+        channels=channels,
         heat_width=rounded(1.6 * spacing),
         jitter=rounded(12 * spacing),
         anywhere=0.15,
@@ -243,7 +277,7 @@ def choose_locate(survey: Survey) -> LocateSection:
             survey,
             spacing,
             field,
-            rotation=TAUGHT if survey.lie_alike else ANY_POSE,
+            rotation=rotation,
             scale=0.15,
             shear=0.05,
             warp=2.5,
@@ -257,15 +291,19 @@ def fine_spacing(survey: Survey) -> float:
     return max(survey.image.spacing, rounded(survey.span / FINE_ACROSS))
 
 
-def choose_refine(survey: Survey) -> RefineSection:
+def choose_refine(survey: Survey, known: KnownLooks | None = None) -> RefineSection:
     """A window that reaches as far as landmarks lie from the mean shape, and some more."""
-    spacing = fine_spacing(survey)
-    deviation = rounded(max(1.4 * survey.deviation, spacing))
+    spacing, least = fine_spacing(survey), 0.0
+    channels: tuple[int, ...] = REFINE_CHANNELS
+    if known is not None:
+        spacing, channels = known.refine_spacing, known.refine_channels
+        least = (known.window / 2 - 1) / DEVIATIONS * spacing  # few cases seem to deviate less than many
+    deviation = rounded(max(1.4 * survey.deviation, spacing, least))
     reach = int(np.ceil(DEVIATIONS * deviation / spacing))
     return RefineSection(
         spacing=spacing,
         field=REFINE_FIELD,
-        channels=REFINE_CHANNELS,
+        channels=channels,
         window=int(np.clip(2 * reach + 1, SMALLEST_WINDOW, LARGEST_WINDOW)),
         heat_width=rounded(REFINE_HEAT * spacing),
         deviation=deviation,

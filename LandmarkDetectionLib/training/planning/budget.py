@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -106,25 +107,39 @@ def shortage(hours: float) -> str:
 
 
 def training_section(
-    epochs: int, batch: int, device: torch.device, seed: int, *, learning_rate: float
+    epochs: int,
+    batch: int,
+    device: torch.device,
+    seed: int,
+    *,
+    learning_rate: float,
+    base: Path | None = None,
 ) -> TrainingSection:
-    """The loop's settings for so many epochs on a device."""
+    """The loop's settings for so many epochs on a device, anew or from a model."""
     return TrainingSection(
+        base=base,
         epochs=epochs,
         steps_per_epoch=STEPS_PER_EPOCH,
         batch=batch,
         accumulate=1,
         learning_rate=learning_rate,
         weight_decay=1e-4,
-        warmup=min(100, max(epochs * STEPS_PER_EPOCH // 10, 1)),
+        **timing(epochs),
         gradient_clip=5.0,
         precision="auto",
         ema=0.995,
-        validate_every=max(epochs // 10, 1),
         patience=0,
         workers=_workers(device),
         seed=seed,
     )
+
+
+def timing(epochs: int, steps_per_epoch: int = STEPS_PER_EPOCH) -> dict[str, int]:
+    """What of the loop's settings follows from the number of epochs."""
+    return {
+        "warmup": min(100, max(epochs * steps_per_epoch // 10, 1)),
+        "validate_every": max(epochs // 10, 1),
+    }
 
 
 def _workers(device: torch.device) -> int:

@@ -102,13 +102,19 @@ class Survey:
         return rounded(BIAS * min(extent / max(self.span, extent), 1.0))
 
 
-def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Path) -> Survey:
+def survey_of(
+    measures: Sequence[CaseMeasures],
+    table: LandmarkTable,
+    where: Path,
+    base: ImageSection | None = None,
+) -> Survey:
     """Sum up the measures of the training cases.
 
     Args:
         measures: of the training cases.
         table: the landmarks, in the order of the measures' positions.
         where: the training CSV, for the error.
+        base: grid and intensity scale of the model that the training goes on from; None chooses them.
 
     Raises:
         InputError: if no case has a landmark.
@@ -118,10 +124,9 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         raise InputError(f"{where}: no case has a landmark; annotate at least one landmark.")
     shape = mean_shape(shapes)
     table, mirrors, mirror_reason = _with_pairs(table, shape)
-    spacing, spacing_reason = choose_spacing(measures)
-    image, image_reason = _choose_image(measures, spacing)
+    image, image_reasons = _choose_image(measures) if base is None else _image_of(base)
     span = float(np.median([_span(measure.positions) for measure in measures]))
-    noise = max(NOISE * span, spacing)
+    noise = max(NOISE * span, image.spacing)
     constellation = Constellation.of(shape, noise)
     groups = [landmark.group for landmark in table.landmarks]
     shortest = float(np.median([measure.extent.min() for measure in measures]))
@@ -142,8 +147,7 @@ def survey_of(measures: Sequence[CaseMeasures], table: LandmarkTable, where: Pat
         mirrors=mirrors,
         reasons=(
             f"{len(measures)} training cases, {len(table)} landmarks.",
-            spacing_reason,
-            image_reason,
+            *image_reasons,
             rotation_reason,
             mirror_reason,
         ),
@@ -178,8 +182,18 @@ def choose_spacing(measures: Sequence[CaseMeasures]) -> tuple[float, str]:
     return spacing, reason
 
 
-def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[ImageSection, str]:
+def _image_of(base: ImageSection) -> tuple[ImageSection, tuple[str, ...]]:
+    """The grid and the intensity scale of a model, and why."""
+    reason = (
+        f"image.spacing {base.spacing:g} mm, image.normaliser {base.normaliser}, {base.low:g} .. "
+        f"{base.high:g}: as the model has them that the training goes on from."
+    )
+    return base, (reason,)
+
+
+def _choose_image(measures: Sequence[CaseMeasures]) -> tuple[ImageSection, tuple[str, ...]]:
     """A fixed window for Hounsfield units, otherwise percentiles of each scan."""
+    spacing, spacing_reason = choose_spacing(measures)
     low = float(np.median([measure.percentiles[0] for measure in measures]))
     high = min(float(np.median([measure.percentiles[1] for measure in measures])), HOUNSFIELD_TEETH)
     if _in_hounsfield(measures) and round(high) > round(low):
@@ -193,7 +207,8 @@ def _choose_image(measures: Sequence[CaseMeasures], spacing: float) -> tuple[Ima
         reason = (
             "image.normaliser adaptive: the intensities are not Hounsfield units; percentiles of each scan."
         )
-    return ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2]), reason
+    image = ImageSection(spacing=spacing, normaliser=chosen[0], low=chosen[1], high=chosen[2])
+    return image, (spacing_reason, reason)
 
 
 def _in_hounsfield(measures: Sequence[CaseMeasures]) -> bool:

@@ -46,7 +46,7 @@ class EpochEnd(Checkpoint):
     Args:
         folder: where they lie: of the run, or of one of its stages.
         cap: what a missed landmark, or an error beyond it, counts in the score, mm.
-        data: digest of all cases; a run goes on only with the same.
+        data: digest of all cases, and of the model that it goes on from; a run goes on only with the same.
 
     Attributes:
         trained: whether an epoch has been trained since this was made.
@@ -75,8 +75,8 @@ class EpochEnd(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict.get("data") != self.data:
             raise InputError(
-                f"{self.folder}: the cases have changed since this run was started; "
-                "give another --output to train on them as they are now."
+                f"{self.folder}: the cases have changed since this run was started, or the model that it "
+                "goes on from; give another --output to train with them as they are now."
             )
         for name, value in state_dict.items():
             setattr(self, name, value)

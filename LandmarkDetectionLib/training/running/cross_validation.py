@@ -19,6 +19,7 @@ from LandmarkDetectionLib.training.running.loop import (
     is_distributed,
     is_first_process,
     train,
+    warn_of_seen_cases,
 )
 from LandmarkDetectionLib.training.running.outcomes import read_outcomes
 from LandmarkDetectionLib.training.running.run_lock import locked
@@ -62,8 +63,8 @@ def cross_validate(
             f"--folds {folds}: several processes do not train part after part; train {', '.join(missing)} "
             "first, each with --fold and its number added to this command, or start it without torchrun."
         )
-    for part in parts.values():
-        engine_for(part, track)  # a part that cannot be trained is known before hours have passed
+    engines = [engine_for(part, track) for part in parts.values()]  # what cannot be trained is known at once
+    warn_of_seen_cases(engines)
     outcomes = []
     with locked(run) if is_first_process() else nullcontext():
         for folder, part in parts.items():

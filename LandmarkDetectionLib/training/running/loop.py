@@ -27,6 +27,7 @@ from LandmarkDetectionLib.data.errors import InputError
 from LandmarkDetectionLib.data.files import make_folder, replacing, write_text
 from LandmarkDetectionLib.detection.devices import has_bf16
 from LandmarkDetectionLib.model.bundle import save_bundle
+from LandmarkDetectionLib.training.base import warn_of_lost_calibration
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.engines import engine_for
 from LandmarkDetectionLib.training.running.allocator import keep_freed_memory
@@ -39,7 +40,7 @@ from LandmarkDetectionLib.training.running.checkpoints import (
 from LandmarkDetectionLib.training.running.failures import explained
 from LandmarkDetectionLib.training.running.processes import started_processes
 from LandmarkDetectionLib.training.running.run_lock import locked
-from LandmarkDetectionLib.training.running.stage import Stage
+from LandmarkDetectionLib.training.running.stage import Engine, Stage
 from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.samples.sampling import EpochSampler
 from LandmarkDetectionLib.training.samples.shown import draw_samples
@@ -52,6 +53,7 @@ SAMPLES = "samples.png"
 """In the folder of a stage: some of its samples with their targets, as augmented."""
 _SHOWN = 8
 
+_log = logging.getLogger(__name__)
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -104,6 +106,8 @@ def _train(
     look_again: bool,
 ) -> Path:
     engine = engine_for(config, track)
+    if look_again:
+        warn_of_seen_cases([engine])
     _claim_run_folder(config, run)
     L.seed_everything(config.training.seed, verbose=False)
     ended = (run / VALIDATION).is_file()
@@ -115,8 +119,19 @@ def _train(
             outcomes = engine.validate(run, device, track)
         bundle, weights = engine.bundle(run, outcomes)
         save_bundle(bundle, weights, run / "model")
+        if engine.base is not None and look_again:
+            warn_of_lost_calibration(engine.base, bundle)
         write_text(run / VALIDATION, outcomes.to_csv(index=False))
     return run / "model"
+
+
+def warn_of_seen_cases(engines: Sequence[Engine]) -> None:
+    """Say so where the model that trainings go on from has seen the cases that they are judged by."""
+    base = engines[0].base
+    if base is None or not is_first_process():
+        return
+    if caution := base.caution_about([case for engine in engines for case in engine.held_out]):
+        _log.warning(caution)
 
 
 def train_stage(
@@ -323,18 +338,19 @@ def check_run_folder(config: TrainingConfig, run: Path) -> None:
         resumed = "" if config.data.fold else f", or {saved} to go on with it"
         raise InputError(
             f"{run}: this run was started with another configuration "
-            f"({_first_difference(started.model_dump(), config.model_dump())}); give another "
+            f"({', '.join(_differences(started.model_dump(), config.model_dump()))}); give another "
             f"--output{resumed}."
         )
 
 
-def _first_difference(started: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> str:
-    """The first key that two configurations have otherwise, and what it was and is."""
-    key = next(key for key in [*started, *given] if started.get(key) != given.get(key))
-    one, other = started.get(key), given.get(key)
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return _first_difference(one, other, f"{within}{key}.")
-    return f"{within}{key} was {one}, not {other}"
+def _differences(started: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The keys that two configurations have otherwise, and what each was and is."""
+    for key in dict.fromkeys([*started, *given]):
+        one, other = started.get(key), given.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differences(one, other, f"{within}{key}.")
+        elif one != other:
+            yield f"{within}{key} was {one}, not {other}"
 
 
 def _claim_run_folder(config: TrainingConfig, run: Path) -> None:

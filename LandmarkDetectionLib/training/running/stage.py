@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from LandmarkDetectionLib.model.bundle import Bundle
+from LandmarkDetectionLib.training.base import Base
+from LandmarkDetectionLib.training.cases.cache import PreparedCase
 from LandmarkDetectionLib.training.running.averaging import AveragedTraining
 from LandmarkDetectionLib.training.running.tracking import Track, untracked
 from LandmarkDetectionLib.training.samples.shown import Samples
@@ -41,7 +43,15 @@ class Engine(Protocol):
 
     @property
     def data_digest(self) -> str:
-        """Of all cases; a run goes on only with the same."""
+        """Of all cases, and of the model that it goes on from; a run goes on only with the same."""
+
+    @property
+    def base(self) -> Base | None:
+        """The model that it goes on from; None where it begins anew."""
+
+    @property
+    def held_out(self) -> tuple[PreparedCase, ...]:
+        """The validation cases."""
 
     def stages(self, run: Path) -> Iterator[Stage]:
         """The networks to train, one after the other; a later one is planned when those before have ended."""

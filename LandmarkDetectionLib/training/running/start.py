@@ -24,6 +24,7 @@ def start_training(
     folds: int | None,
     changes: Sequence[str],
     seed: int | None,
+    base: Path | None = None,
     device: torch.device,
     callbacks: Sequence[L.Callback] = (),
     track: Track = untracked,
@@ -38,6 +39,7 @@ def start_training(
         folds: cross-validate in so many parts, then train on all cases; None trains one model.
         changes: of the configuration, `section.key=value` with values in YAML.
         seed: instead of the configuration's, if any.
+        base: the folder of a model to go on from.
         device: where to train.
         callbacks: Lightning callbacks, for progress bars.
         track: shows how far along the cases are.
@@ -52,7 +54,7 @@ def start_training(
     changes = [*changes, *([] if fold is None or part else [_left_out(fold)])]
     if seed is not None:
         changes.append(f"training.seed={seed}")
-    settings = read_config(config, tuple(changes))
+    settings = read_config(config, tuple(changes), base)
     if folds is None:
         return train(settings, run, device=device, callbacks=callbacks, track=track)
     if part is None:

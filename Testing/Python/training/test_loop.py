@@ -30,8 +30,9 @@ from LandmarkDetectionLib.model.bundle import load_bundle
 from LandmarkDetectionLib.training.config import read_config, write_config
 from LandmarkDetectionLib.training.dense.config import DenseConfig
 from LandmarkDetectionLib.training.running.checkpoints import summarise
-from LandmarkDetectionLib.training.running.loop import Loader, precision_of, train
+from LandmarkDetectionLib.training.running.loop import Loader, check_run_folder, precision_of, train
 from LandmarkDetectionLib.training.running.processes import started_processes
+from LandmarkDetectionLib.training.sections import Section
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -202,6 +203,35 @@ def test_another_configuration_in_the_same_run_folder_is_refused(
     train(a_config, tmp_path / "run", device=CPU)
     with pytest.raises(InputError, match=r"another configuration \(loss\.gamma was .*, not 1\.0\)"):
         train(changed(a_config, loss={"gamma": 1.0}), tmp_path / "run", device=CPU)
+
+
+def keys_of(section: Section, within: str = "") -> Iterator[str]:
+    for key, value in section:
+        if isinstance(value, Section):
+            yield from keys_of(value, f"{within}{key}.")
+        else:
+            yield within + key
+
+
+def with_another(section: Any, key: str) -> Any:
+    """The configuration with another value of a key, whatever that may be."""
+    first, _, rest = key.partition(".")
+    value = with_another(getattr(section, first), rest) if rest else "another"
+    return section.model_copy(update={first: value})
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
+def test_every_key_that_is_another_in_a_run_folder_is_named(a_config: DenseConfig, tmp_path: Path) -> None:
+    write_config(a_config, tmp_path / "config.yaml", header="")
+    keys = list(keys_of(a_config))
+    assert {"name", "data.val", "training.base", "augmentation.bias", "network.blocks"} < set(keys)
+    for key in keys:
+        with pytest.raises(InputError, match=rf"another configuration \({key} was .*, not another\); give"):
+            check_run_folder(with_another(a_config, key), tmp_path)
+    several = with_another(with_another(a_config, "image.spacing"), "training.seed")
+    said = r"\(image\.spacing was 1\.0, not another, training\.seed was 3, not another\)"
+    with pytest.raises(InputError, match=said):
+        check_run_folder(several, tmp_path)
 
 
 def test_a_run_whose_landmarks_have_been_corrected_since_is_refused(
