@@ -37,7 +37,9 @@ def test_the_functions_have_the_words_and_defaults_of_the_commands(
     name: str, of_the_command_only: set[str]
 ) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    flags = {max(item.opts, key=len).lstrip("-"): item for item in command.params}
+    words = {"from": "base"}  # a word of Python itself
+    named = {max(item.opts, key=len).lstrip("-"): item for item in command.params}
+    flags = {words.get(word, word): item for word, item in named.items()}
     parameters = inspect.signature(getattr(ld, name)).parameters
     assert set(parameters) == set(flags) - SHOWN - of_the_command_only
     for word, parameter in parameters.items():
@@ -86,7 +88,12 @@ def test_what_is_planned_and_trained_detects(heads: Path, tmp_path: Path) -> Non
         ("train", {"config": "c.yaml", "output": "run", "fold": 2}, "of how many"),
         ("train", {"config": "c.yaml", "output": "run", "fold": 3, "folds": 2}, "with k from 1 to 2"),
         ("evaluate", {"split": "nowhere.csv", "detections": "d"}, "nowhere.csv: there is no such list"),
-        ("evaluate", {"split": "{heads}", "detections": "d"}, "none of the cases can be used, the first"),
+        ("evaluate", {"split": "{heads}", "detections": "d"}, "d: there is no such folder"),
+        (
+            "evaluate",
+            {"split": "{heads}", "detections": Path(__file__).parent},
+            "none of the cases can be used, the first",
+        ),
     ],
 )
 def test_wrong_arguments_give_one_sentence(
