@@ -66,7 +66,7 @@ def test_a_case_without_its_scan_is_told_and_the_report_is_there(
         (["--compare", "."], "--compare: the comparison stands in the report; give --report DIR too."),
         (["--report", "thesis"], "something other than a report stands there"),
         (["--report", "."], ".: e lies in it; give a folder of its own for the report."),
-        (["--report", "report", "--compare", "nowhere"], "there are no detections of these cases"),
+        (["--report", "report", "--compare", "nowhere"], "nowhere: there is no such folder"),
     ],
 )
 def test_evaluate_refuses_what_makes_no_report(
@@ -142,4 +142,6 @@ def test_the_other_model_is_not_charged_with_cases_that_only_ours_lacks(
 def test_a_shard_has_no_report_of_its_own(run: Run, data_set: Path, tmp_path: Path) -> None:
     scan = data_set / "images/phantom_001.nii.gz"
     finished = run("detect", scan, "--output", tmp_path / "d", "--shard", "1/2", "--report", tmp_path / "r")
-    assert finished.code == 2 and "run the same command without --shard" in " ".join(finished.err.split())
+    assert finished.code == 2 and "run the same command afterwards without --shard" in " ".join(
+        finished.err.split()
+    )
