@@ -191,7 +191,16 @@ def steps(output: Path, *, cases: int, epochs: int, device: str, seed: int) -> l
             "--device",
             device,
         ],
-        ["evaluate", splits / "test.csv", "--detections", detections, "--output", output / "evaluation"],
+        [
+            "evaluate",
+            splits / "test.csv",
+            "--detections",
+            detections,
+            "--output",
+            output / "evaluation",
+            "--report",
+            output / "report",
+        ],
     ]
     return [[str(word) for word in line] for line in lines]
 

@@ -25,6 +25,7 @@ def test_the_demo_detects_before_it_trains_and_takes_the_place_of_an_earlier_one
     metrics = json.loads(Path(finished.json["metrics"]).read_text())
     assert metrics["n_cases"] == 2 and metrics["n_landmarks"] == 16
     assert (tmp_path / "run/model/model.json").is_file()
+    assert (tmp_path / "report/index.html").is_file()
     first = finished.json["first"]
     (markup,), (picture,) = first["markups"], first["pictures"]
     started = (tmp_path / "run/config.yaml").stat().st_mtime_ns
