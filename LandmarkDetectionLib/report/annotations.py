@@ -108,15 +108,13 @@ class _Report:
             self._sitting(case, [row for row, cases in enumerate(pictured) if case in cases], case in viewed)
             for case in range(len(self.cases))
         ]
-        taken = iter(self.gallery.take(sittings))
-        for _ in track(self.cases):
-            next(taken)
+        problems = self.gallery.take(sittings, self.cases, track)
         for case in range(len(self.cases)):
             self._write_case(case)
         for landmark in range(len(self.names)):
             self._write_landmark(landmark)
         self._write_front()
-        return {self.cases[case]: reason for case, reason in self.gallery.problems.items()}
+        return problems
 
     def oddness(self, case: int, landmark: int) -> float:
         """Robust standard deviations from where the others have it; -1 where nobody knows."""

@@ -109,14 +109,13 @@ class _Report:
         self.gallery = Gallery(folder, lambda case: read(self.cases[case]))
 
     def write(self, track: Callable[[Sequence[str]], Iterator[str]]) -> dict[str, str]:
-        taken = iter(self.gallery.take([self._sitting(case) for case in range(len(self.cases))]))
-        for _ in track(self.cases):
-            next(taken)
+        sittings = [self._sitting(case) for case in range(len(self.cases))]
+        problems = self.gallery.take(sittings, self.cases, track)
         for case in range(len(self.cases)):
             self._write_case(case)
         self._write_front()
         self.folder.add_file(MEASUREMENTS, _as_csv(self.measured).encode())
-        return {self.cases[case]: reason for case, reason in self.gallery.problems.items()}
+        return problems
 
     def doubtful(self, case: int) -> list[tuple[int, Detection]]:
         """The landmarks of a case that have a position, with their numbers, the least certain first."""

@@ -125,9 +125,7 @@ class _Report:
         }
 
     def write(self, track: Callable[[Sequence[str]], Iterator[str]]) -> dict[str, str]:
-        taken = iter(self.gallery.take(list(self._sittings())))
-        for _ in track(self.cases):
-            next(taken)
+        problems = self.gallery.take(list(self._sittings()), self.cases, track)
         self.charts = _add_charts(self.folder, self.compared.evaluation, self.points)
         for case in range(len(self.cases)):
             self._write_case(case)
@@ -135,7 +133,7 @@ class _Report:
             self._write_landmark(landmark)
         self._write_front()
         self.folder.add_file("points.csv", self.compared.evaluation.points.to_csv(index=False).encode())
-        return {self.cases[case]: reason for case, reason in self.gallery.problems.items()}
+        return problems
 
     # What is photographed
 

@@ -105,16 +105,30 @@ class Gallery:
         self.with_viewer: set[int] = set()
         self.problems: dict[int, str] = {}
 
-    def take(self, sittings: Sequence[Sitting]) -> Iterable[int]:
-        """Photograph case by case; gives each one's number when it is done."""
+    def take(
+        self,
+        sittings: Sequence[Sitting],
+        cases: Sequence[str],
+        track: Callable[[Sequence[str]], Iterable[str]],
+    ) -> dict[str, str]:
+        """Photograph case by case.
+
+        Args:
+            sittings: of all cases.
+            cases: their names.
+            track: goes through the names, behind a progress bar.
+
+        Returns:
+            why cases have no pictures, by their names.
+        """
         viewers = sum(bool(sitting.points) for sitting in sittings)
         most_voxels = min(_VIEWER_VOXELS, _ALL_VIEWERS_VOXELS // max(viewers, 1))
         if viewers:
             add_viewer(self._folder)
-        for sitting in sittings:
+        for sitting, _ in zip(sittings, track(cases), strict=True):
             if sitting.subjects or sitting.points:
                 self._sit(sitting, most_voxels)
-            yield sitting.case
+        return {cases[case]: reason for case, reason in self.problems.items()}
 
     def _sit(self, sitting: Sitting, most_voxels: int) -> None:
         try:
