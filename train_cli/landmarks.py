@@ -46,6 +46,13 @@ class Convention(StrEnum):
     AFIDS = "afids"
 
 
+class Source(StrEnum):
+    """Whose files are read, where these do not say it."""
+
+    PLAIN = "plain"
+    SKULLENGINE = "skullengine"
+
+
 def run(
     files: Annotated[
         list[Path],
@@ -59,12 +66,12 @@ def run(
         CoordinateFrame, typer.Option(help="What a .mrk.json or .fcsv is in; a .csv is always LPS.")
     ] = CoordinateFrame.LPS,
     read_as: Annotated[
-        Convention,
+        Source,
         typer.Option(
             "--from",
             help="skullengine: landmarks at 0 0 0, 1 1 1 and -1 -1 -1 are absent. AFIDs are known anyway.",
         ),
-    ] = Convention.PLAIN,
+    ] = Source.PLAIN,
     write_as: Annotated[
         Convention,
         typer.Option(

@@ -233,7 +233,7 @@ class _Report:
             yield "This case has no detections: all of its landmarks count as missed."
         if case in self.gallery.problems:
             yield f"It has no pictures: {self.gallery.problems[case]}"
-        elif case not in self.gallery.with_viewer:
+        elif case not in self.gallery.with_viewer and len(self.cases) > VIEWERS:
             yield f"Only the {VIEWERS} cases with the largest errors have an interactive view."
 
     def _write_landmark(self, landmark: int) -> None:
@@ -279,7 +279,7 @@ class _Report:
                 self._shown(*key, titles[key], self._picture_of(*key), f"w{key[1]}-{key[0]}") for key in worst
             ],
             charts=self.charts,
-            magnified=f"{self.points.scatter().magnified:g}",
+            magnified=f"{self.points.scatter.magnified:g}",
             nominal=percent(NOMINAL, 0),
             heat=self._heat(),
             limit=f"{radii[-1]:g}",
@@ -315,7 +315,7 @@ class _Report:
 
     def _heat(self) -> dict[str, Any]:
         """The errors of all landmarks (rows, the worst first) in all cases (columns, the worst first)."""
-        mean = self.points.scatter().errors
+        mean = self.points.scatter.errors
         rows = sorted(range(len(self.landmarks)), key=lambda row: -np.nan_to_num(mean[row], nan=np.inf))
         return heat_table(rows, self.points.worst_cases(), self.landmarks, self.cases, self._cell)
 
@@ -339,7 +339,7 @@ class _Report:
 
 def _add_charts(folder: ReportFolder, evaluation: Evaluation, points: Points) -> dict[str, str]:
     """Draw the charts that these cases have something to show in; gives their paths by name."""
-    scatter = points.scatter()
+    scatter = points.scatter
     drawn = {"errors": charts.as_svg(error_curve(evaluation))}
     if scatter.drawn:
         drawn["ellipsoids"] = charts.as_png(charts.ellipsoids(scatter))

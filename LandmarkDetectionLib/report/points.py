@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,6 @@ class Points:
         detections: Mapping[str, CaseDetections],
         table: LandmarkTable | None,
     ) -> None:
-        self._truths, self._detections = truths, detections
         self.cases = list(truths)
         self.landmarks: list[str] = list(dict.fromkeys(evaluation.points["landmark"]))
         case, landmark = (
@@ -59,18 +59,18 @@ class Points:
             for row in evaluation.points.to_dict("records")
         }
         self.shape = shape_of(truths, self.landmarks)
-        self.axes = [upright(points.positions_of(self.landmarks), self.shape) for points in truths.values()]
+        self._truth = [points.positions_of(self.landmarks) for points in truths.values()]
+        self._found = [_positions(detections.get(case), self.landmarks) for case in self.cases]
+        self.axes = [upright(points, self.shape) for points in self._truth]
         self.partners = _partners(table, self.landmarks, self.shape)
 
     def truth(self, case: int) -> Array:
         """(K, 3) world LPS mm, NaN where there is none."""
-        return self._truths[self.cases[case]].positions_of(self.landmarks)
+        return self._truth[case]
 
     def found(self, case: int) -> Array:
         """(K, 3) world LPS mm, where detections lie; NaN where there is none."""
-        name, nowhere = self.cases[case], np.full(3, np.nan)
-        said = self._detections[name].by_name if name in self._detections else {}
-        return np.array([said[name].position if name in said else nowhere for name in self.landmarks])
+        return self._found[case]
 
     def badness(self, case: int, landmark: int) -> float:
         """How far a point is off, mm: infinite where it is missed or found where there is nothing.
@@ -109,28 +109,33 @@ class Points:
             for one, other in np.argwhere(nearer & nearer.T & np.triu(np.ones_like(nearer), 1)).tolist():
                 yield case, one, other
 
+    @cached_property
     def scatter(self) -> Scatter:
         """How the errors of each landmark lie in the frame of the mean shape."""
         count = len(self.landmarks)
         bias, covariance = np.full((count, 3), np.nan), np.full((count, 3, 3), np.nan)
         errors = np.full(count, np.nan)
-        for landmark in range(count):
-            offsets = self._offsets(landmark)
-            if len(offsets):
-                bias[landmark] = offsets.mean(axis=0)
-                errors[landmark] = np.linalg.norm(offsets, axis=1).mean()
+        for landmark, offsets in self._offsets().items():
+            bias[landmark] = offsets.mean(axis=0)
+            errors[landmark] = np.linalg.norm(offsets, axis=1).mean()
             if len(offsets) >= _FEWEST_FOR_A_COVARIANCE:
                 covariance[landmark] = np.cov(offsets.T)
         return Scatter(self.landmarks, self.shape, bias, covariance, errors)
 
-    def _offsets(self, landmark: int) -> Array:
-        """(M, 3) mm, detection minus truth along the axes of the mean shape, where it was found."""
-        offsets = [
-            np.array([row["dx_mm"], row["dy_mm"], row["dz_mm"]]) @ self.axes[case]
-            for (case, number), row in self.rows.items()
-            if number == landmark and row["outcome"] == "tp"
-        ]
-        return np.array(offsets).reshape(-1, 3)
+    def _offsets(self) -> dict[int, Array]:
+        """Of landmarks that were found (M, 3) mm, detection minus truth along the axes of the mean shape."""
+        offsets: dict[int, list[Array]] = {}
+        for (case, landmark), row in self.rows.items():
+            if row["outcome"] == "tp":
+                apart = np.array([row["dx_mm"], row["dy_mm"], row["dz_mm"]])
+                offsets.setdefault(landmark, []).append(apart @ self.axes[case])
+        return {landmark: np.array(found) for landmark, found in offsets.items()}
+
+
+def _positions(result: CaseDetections | None, names: Sequence[str]) -> Array:
+    """(K, 3) world LPS mm; NaN where there is none."""
+    said, nowhere = ({} if result is None else result.by_name), np.full(3, np.nan)
+    return np.array([said[name].position if name in said else nowhere for name in names])
 
 
 def _partners(table: LandmarkTable | None, names: Sequence[str], shape: Array) -> list[int]:
