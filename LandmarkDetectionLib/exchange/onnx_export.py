@@ -12,7 +12,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -114,10 +114,12 @@ def export_onnx(folder: Path, output: Path) -> Exported:
         )
     asked = _asked_of(load_detector(folder, torch.device("cpu")))
     make_folder(output)
-    files, differences = [], {}
-    for name, network in asked.items():
-        path = output / f"{name}.onnx"
-        with replacing(path) as temporary:
+    files = [*(output / f"{name}.onnx" for name in asked), output / DESCRIPTION_FILE]
+    differences = {}
+    with ExitStack() as whole:  # all files take their places, or none
+        *graphs, description = [whole.enter_context(replacing(path)) for path in files]
+        shutil.copyfile(Path(folder) / DESCRIPTION_FILE, description)
+        for (name, network), path, temporary in zip(asked.items(), files, graphs, strict=False):
             _write(network, GRAPHS[name], temporary)
             if find_spec("onnxruntime") is not None:
                 differences[name] = _difference(network, GRAPHS[name], temporary)
@@ -126,10 +128,7 @@ def export_onnx(folder: Path, output: Path) -> Exported:
                         f"{path}: not written, for ONNX Runtime differs from PyTorch by "
                         f"{differences[name]:.2g} of the largest value; update torch, onnx and onnxruntime."
                     )
-        files.append(path)
-    with replacing(output / DESCRIPTION_FILE) as temporary:
-        shutil.copyfile(Path(folder) / DESCRIPTION_FILE, temporary)
-    return Exported((*files, output / DESCRIPTION_FILE), differences)
+    return Exported(tuple(files), differences)
 
 
 class _Asked(nn.Module):

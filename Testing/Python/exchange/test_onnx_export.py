@@ -102,6 +102,17 @@ def test_a_file_that_is_not_the_network_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_the_second_network_fails_the_first_is_not_left_behind(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    differences = iter([0.0, 1.0])
+    monkeypatch.setattr(onnx_export, "_difference", lambda *_: next(differences))
+    with pytest.raises(InputError, match=r"refine\.onnx: not written"):
+        export_onnx(tiny_model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_onnx_one_sentence_says_what_to_install(
     tiny_model: Path,
     tmp_path: Path,
